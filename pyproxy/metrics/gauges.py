@@ -30,3 +30,6 @@ class TargetGauges(NamedTuple):
 
     available: bool
     """Whether the target takes connections in its role now (M-01)."""
+
+    waiting: int = 0
+    """Clients parked until a connection of this target is free; they have borrowed nothing yet."""
