@@ -1,0 +1,78 @@
+"""The other end of the HTTP side: how a command asks a running proxy.
+
+    rows = get_json("http://127.0.0.1:8432", "/api/v1/pins")
+
+Plain `http.client` rather than `urllib`: the environment's `http_proxy` must not send a question
+for this machine to another one. Whatever goes wrong is an `ApiError` of one line.
+"""
+
+import json
+from http.client import HTTPConnection, HTTPException
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+DEFAULT_URL: Final = "http://127.0.0.1:8432"
+TIMEOUT: Final = 5.0
+MAX_BODY: Final = 64 * 1024 * 1024
+"""More than the longest answer; what is longer does not come from a proxy of ours."""
+
+
+class ApiError(Exception):
+    """The proxy could not be asked, or refused; str() is one line for people."""
+
+
+class Answer(NamedTuple):
+    """What came back."""
+
+    status: int
+    body: bytes
+
+    def json(self) -> object:
+        """Return the body as JSON values, or None if it is none."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+
+def get(url: str, path: str, timeout: float = TIMEOUT) -> Answer:
+    """Ask for `path` of the proxy at `url`, such as `http://127.0.0.1:8432`; any status is fine."""
+    host, port = _address(url)
+    connection = HTTPConnection(host, port, timeout=timeout)
+    try:
+        connection.request("GET", path, headers={"Connection": "close"})
+        response = connection.getresponse()
+        return Answer(response.status, response.read(MAX_BODY))
+    except TimeoutError:
+        raise ApiError(f"{url} did not answer within {timeout:g} s") from None
+    except OSError as problem:
+        why = problem.strerror or str(problem)
+        raise ApiError(f"{url} cannot be reached ({why}): is pyproxy running there?") from None
+    except (HTTPException, ValueError) as problem:
+        why = str(problem) or type(problem).__name__
+        raise ApiError(f"{url} did not answer in HTTP ({why}): is this http.port?") from None
+    finally:
+        connection.close()
+
+
+def get_json(url: str, path: str, timeout: float = TIMEOUT) -> dict[str, object]:
+    """Ask for `path` and return its JSON object; ApiError unless the status is 200."""
+    answer = get(url, path, timeout)
+    value = answer.json()
+    if not isinstance(value, dict):
+        raise ApiError(f"{url}{path} answered {answer.status} without JSON: is this pyproxy?")
+    if answer.status != 200:
+        raise ApiError(f"{url}{path} answered {answer.status}: {value.get('error', 'no reason')}")
+    return value
+
+
+def _address(url: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+        parts = urlsplit("")
+    if parts.scheme != "http" or not host or parts.path.strip("/") or parts.query:
+        raise ApiError(f"{url!r} is not the URL of a proxy: use http://host:port")
+    return host, port or 80

@@ -1,0 +1,207 @@
+"""What the HTTP side asks of the application, and so the schema of the JSON API.
+
+`View` is implemented by the application. Its methods are called on the event loop, must not
+block, and return rows in the order in which they should be shown. They may be generators: a
+reader that wants 200 of 10 000 clients takes no more than it needs, and takes them at once,
+without giving up the loop in between.
+
+Durations are seconds, times are ISO 8601 in UTC, ids are those of the log lines.
+"""
+
+from collections.abc import Iterable
+from typing import Protocol, TypedDict
+
+
+class EndpointRow(TypedDict):
+    """One endpoint, in AWS's words."""
+
+    db_proxy_endpoint_name: str
+    host: str
+    port: int
+    target_role: str
+    """READ_WRITE or READ_ONLY."""
+
+    clients: int
+    """Open client connections, those in setup included."""
+
+
+class ProxySummary(TypedDict):
+    """The proxy as a whole."""
+
+    db_proxy_name: str
+    version: str
+    engine_family: str
+    pool_mode: str
+    """`transaction` or `session`."""
+
+    uptime: float
+    extensions: list[str]
+    endpoints: list[EndpointRow]
+    clients: int
+    clients_waiting: int
+    """Clients in line for a server."""
+
+    servers: int
+    """Open server connections, of all targets."""
+
+    borrowed: int
+    in_transaction: int
+    pinned: int
+    max_connections: int
+    """The budget of all targets together."""
+
+    pins_total: int
+    """Sessions pinned since the start."""
+
+
+class ClientRow(TypedDict):
+    """One client connection."""
+
+    id: int
+    endpoint: str
+    pool: str
+    """The `pool` of the pool it borrows from; empty during login."""
+
+    user: str
+    database: str
+    application_name: str
+    address: str
+    """`host:port` of the client."""
+
+    tls: bool
+    state: str
+    """LOGIN, IDLE, WAITING or ACTIVE."""
+
+    server: int | None
+    """The server it has borrowed."""
+
+    pin: str | None
+    """The rule that pinned it."""
+
+    age: float
+    state_age: float
+    """How long it has been in `state`."""
+
+
+class ServerRow(TypedDict):
+    """One server connection."""
+
+    id: int
+    target: str
+    pool: str
+    process_id: int
+    """The database's process, as in pg_stat_activity."""
+
+    tls: bool
+    state: str
+    """CONNECTING, IDLE, BORROWED, CANCELLING, RESETTING or RETIRED."""
+
+    client: int | None
+    """The client that has borrowed it."""
+
+    in_transaction: bool
+    pin: str | None
+    age: float
+    state_age: float
+
+
+class PoolRow(TypedDict):
+    """One pool: the connections that a user has to a database of a target."""
+
+    pool: str
+    """Its name, for `?pool=`."""
+
+    target: str
+    user: str
+    database: str
+    servers: int
+    idle: int
+    borrowed: int
+    pinned: int
+    waiting: int
+    longest_wait: float
+
+
+class PinRow(TypedDict):
+    """Pins of one rule and one statement, counted together."""
+
+    rule: str
+    reason: str
+    """What the log line says, in AWS's words where they are known."""
+
+    digest: str
+    """The statement with its literals replaced."""
+
+    count: int
+    """Sessions pinned since the start."""
+
+    held: int
+    """Of those, sessions that hold their server still."""
+
+    held_seconds: float
+    """Time that servers have been held altogether."""
+
+    remedy: str
+    """How to avoid it."""
+
+
+class TargetRow(TypedDict):
+    """One target."""
+
+    id: str
+    host: str
+    port: int
+    role: str
+    """READ_WRITE or READ_ONLY."""
+
+    available: bool
+    reason: str
+    """Why it is not available; empty if it is."""
+
+    servers: int
+    borrowed: int
+    in_transaction: int
+    pinned: int
+    max_connections: int
+
+
+class EventRow(TypedDict):
+    """Something that happened to the proxy, as RDS events tell it."""
+
+    id: int
+    """Ascending; a stream resumes after the last one seen."""
+
+    time: str
+    event: str
+    """`RDS-EVENT-0203` and so on where AWS has one; a word of ours otherwise."""
+
+    category: str
+    message: str
+
+
+class View(Protocol):
+    """All that can be seen from outside."""
+
+    def proxy(self) -> ProxySummary:
+        """The proxy as a whole."""
+
+    def clients(self) -> Iterable[ClientRow]:
+        """Client connections."""
+
+    def servers(self) -> Iterable[ServerRow]:
+        """Server connections."""
+
+    def pools(self) -> Iterable[PoolRow]:
+        """Pools."""
+
+    def pins(self) -> Iterable[PinRow]:
+        """Pins, by rule and digest; those that cost most come first."""
+
+    def targets(self) -> Iterable[TargetRow]:
+        """Targets."""
+
+    def events(self) -> Iterable[EventRow]:
+        """The latest events, oldest first."""
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether clients can be served, and why (not)."""

@@ -1,0 +1,162 @@
+"""What each path answers, without a socket."""
+
+import json
+import re
+
+import pytest
+
+from pyproxy.dashboard.routes import MAX_LIMIT, STATIC, Request, Response, Routes
+from tests.support.fake_view import FakeView
+
+LISTINGS = ["clients", "servers", "pools", "pins", "targets", "events"]
+
+
+def ask(path: str, query: str = "", view: FakeView | None = None, method: str = "GET") -> Response:
+    routes = Routes(view or FakeView(), lambda accept: ("text/plain", f"accept={accept}".encode()))
+    return routes.answer(Request(method, path, query, accept="application/openmetrics-text"))
+
+
+def body(response: Response) -> dict[str, object]:
+    value = json.loads(response.body)
+    assert isinstance(value, dict)
+    return value
+
+
+def test_metrics_are_rendered_for_what_the_scraper_accepts() -> None:
+    response = ask("/metrics")
+    assert (response.status, response.content_type) == (200, "text/plain")
+    assert response.body == b"accept=application/openmetrics-text"
+
+
+def test_health_is_the_process_and_readiness_the_targets() -> None:
+    view = FakeView()
+    view.is_ready = False
+    assert ask("/healthz", view=view).status == 200
+    response = ask("/readyz", view=view)
+    assert response.status == 503
+    why = "no target is available: db-a refuses connections"
+    assert body(response) == {"ready": False, "why": why}
+    assert ask("/readyz").status == 200
+
+
+@pytest.mark.parametrize("name", LISTINGS)
+def test_a_listing_has_its_rows_under_its_own_name(name: str) -> None:
+    response = ask(f"/api/v1/{name}")
+    assert response.content_type == "application/json"
+    found = body(response)
+    assert set(found) == {name, "limit", "truncated"}
+    assert found["truncated"] is False
+    assert found[name]
+
+
+def test_ten_thousand_clients_make_a_bounded_answer() -> None:
+    view = FakeView(clients=10_000)
+    found = body(ask("/api/v1/clients", view=view))
+    assert isinstance(found["clients"], list)
+    assert (len(found["clients"]), found["truncated"], found["limit"]) == (200, True, 200)
+    assert view.built == 201, "rows that are not shown need not be built"
+
+
+def test_a_limit_that_is_just_enough_does_not_truncate() -> None:
+    found = body(ask("/api/v1/clients", "limit=3"))
+    assert (found["limit"], found["truncated"]) == (3, False)
+
+
+def test_a_pool_has_its_own_clients() -> None:
+    found = body(ask("/api/v1/clients", "pool=report%40shop&limit=5", FakeView(clients=100)))
+    assert isinstance(found["clients"], list)
+    assert {client["pool"] for client in found["clients"]} == {"report@shop"}
+    assert (len(found["clients"]), found["truncated"]) == (5, True)
+
+
+def test_a_pool_nobody_uses_has_no_clients() -> None:
+    assert body(ask("/api/v1/servers", "pool=nobody"))["servers"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "right"),
+    [
+        ("/api/v1/clients", "limit=0", f"a whole number from 1 to {MAX_LIMIT}"),
+        ("/api/v1/clients", f"limit={MAX_LIMIT + 1}", f"a whole number from 1 to {MAX_LIMIT}"),
+        ("/api/v1/clients", "limit=many", f"a whole number from 1 to {MAX_LIMIT}"),
+        ("/api/v1/clients", "limit=" + "9" * 5000, f"a whole number from 1 to {MAX_LIMIT}"),
+        ("/api/v1/clients", "limit=-1", f"a whole number from 1 to {MAX_LIMIT}"),
+        ("/api/v1/clients", "limit=", f"a whole number from 1 to {MAX_LIMIT}"),
+        ("/api/v1/clients", "size=3", "allowed here: limit, pool"),
+        ("/api/v1/pins", "pool=app", "allowed here: limit"),
+        ("/api/v1/proxy", "limit=3", "none is allowed here"),
+        ("/api/v1/clients", "limit=3&limit=4", "give it once"),
+        ("/api/v1/clients", "pool=%ff", "use ?name=value"),
+        ("/api/v1/clients", "&".join(["limit=1"] * 99), "use ?name=value"),
+    ],
+)
+def test_a_wrong_argument_is_an_error_that_says_what_is_right(
+    path: str, query: str, right: str
+) -> None:
+    response = ask(path, query)
+    assert response.status == 400
+    message = body(response)["error"]
+    assert isinstance(message, str)
+    assert right in message
+    assert len(message) < 200
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("/api/v1/client", "did you mean /api/v1/clients?"),
+        ("/metrics/", "did you mean /metrics?"),
+        ("/healthy", "did you mean /healthz?"),
+        ("/etc/passwd", "see `paths`"),
+        ("/static/../view.py", "there is no /static/../view.py here"),
+        ("", "see `paths`"),
+        ("/" + "x" * 9000, "see `paths`"),
+    ],
+)
+def test_a_wrong_path_is_an_error_that_says_what_is_right(path: str, hint: str) -> None:
+    response = ask(path)
+    assert response.status == 404
+    message = body(response)["error"]
+    assert isinstance(message, str)
+    assert hint in message
+    assert "/readyz" in str(body(response)["paths"])
+    assert len(response.body) < 1000
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
+def test_nothing_can_be_done_by_http(method: str) -> None:
+    response = ask("/api/v1/pins", method=method)
+    assert response.status == 405
+    assert ("Allow", "GET, HEAD") in response.headers
+    assert "use GET or HEAD" in str(body(response)["error"])
+
+
+@pytest.mark.parametrize("path", STATIC)
+def test_the_page_and_its_parts_forbid_everything_from_elsewhere(path: str) -> None:
+    """Content Security Policy Level 3: nothing by default, then only our own origin."""
+    response = ask(path)
+    assert response.status == 200
+    policy = dict(response.headers)["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; ")
+    assert "unsafe" not in policy
+
+
+def test_the_page_needs_nothing_but_the_paths_there_are() -> None:
+    """No inline script or style (the policy forbids them) and no other host."""
+    page = ask("/").body.decode()
+    assert not re.search(r"<style|style=|<script(?![^>]* src=)|\son\w+=", page)
+    script = ask("/static/status.js").body.decode()
+    named = re.findall(r'(?:src|href)="([^"]+)"', page) + re.findall(
+        r'["`](/[a-z0-9/]+)(?:\?[^"`]*)?["`]', script
+    )
+    assert len(named) > 10
+    for path in named:
+        assert ask(path).status in (200, 503), path
+    for text in (page, script, ask("/static/status.css").body.decode()):
+        assert not re.findall(r"(?:https?:)?//(?!www\.w3\.org)[\w.]+\.\w+/", text)
+
+
+def test_the_script_never_makes_markup_of_text() -> None:
+    """A client chooses its application_name; it must stay text."""
+    script = ask("/static/status.js").body.decode()
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", script)

@@ -1,0 +1,168 @@
+"""A `View` with known rows, and as many clients as a test wants."""
+
+from collections.abc import Iterable
+
+from pyproxy.dashboard.view import (
+    ClientRow,
+    EventRow,
+    PinRow,
+    PoolRow,
+    ProxySummary,
+    ServerRow,
+    TargetRow,
+)
+
+
+def client_row(number: int) -> ClientRow:
+    """One client of every three waits, one of every ten is of another pool."""
+    return {
+        "id": 4173595554 - number,
+        "endpoint": "default",
+        "pool": "report@shop" if number % 10 == 9 else "app@shop",
+        "user": "app",
+        "database": "shop",
+        "application_name": "checkout",
+        "address": f"127.0.0.1:{40000 + number % 20000}",
+        "tls": number % 2 == 0,
+        "state": "WAITING" if number % 3 == 2 else "IDLE",
+        "server": None,
+        "pin": None,
+        "age": 61.5,
+        "state_age": 0.25,
+    }
+
+
+def pin_row(rule: str, digest: str, remedy: str) -> PinRow:
+    return {
+        "rule": rule,
+        "reason": "SQL changed session settings that the proxy doesn't track.",
+        "digest": digest,
+        "count": 12,
+        "held": 3,
+        "held_seconds": 340.5,
+        "remedy": remedy,
+    }
+
+
+class FakeView:
+    """Everything at once, nothing real. Change an attribute to change what is seen."""
+
+    def __init__(self, clients: int = 3) -> None:
+        self.client_count = clients
+        # Rows that were built: an answer must not build more than it shows.
+        self.built = 0
+        self.is_ready = True
+        self.all_events: list[EventRow] = [event_row(1), event_row(2)]
+        self.all_pins = [
+            pin_row(
+                "PIN-PG-01",
+                "set search_path to $1,$2",
+                "Put it into the init query, or into the startup parameters of the client.",
+            ),
+            pin_row("PIN-PG-06", "listen jobs", "Listen on a connection that bypasses the proxy."),
+        ]
+
+    def proxy(self) -> ProxySummary:
+        return {
+            "db_proxy_name": "demo",
+            "version": "0.1.0",
+            "engine_family": "POSTGRESQL",
+            "pool_mode": "transaction",
+            "uptime": 4000.0,
+            "extensions": [],
+            "endpoints": [
+                {
+                    "db_proxy_endpoint_name": "default",
+                    "host": "127.0.0.1",
+                    "port": 6432,
+                    "target_role": "READ_WRITE",
+                    "clients": self.client_count,
+                }
+            ],
+            "clients": self.client_count,
+            "clients_waiting": self.client_count // 3,
+            "servers": 20,
+            "borrowed": 12,
+            "in_transaction": 5,
+            "pinned": 7,
+            "max_connections": 100,
+            "pins_total": 24,
+        }
+
+    def clients(self) -> Iterable[ClientRow]:
+        for number in range(self.client_count):
+            self.built += 1
+            yield client_row(number)
+
+    def servers(self) -> Iterable[ServerRow]:
+        return [
+            {
+                "id": 529039385,
+                "target": "db-a",
+                "pool": "app@shop",
+                "process_id": 4711,
+                "tls": True,
+                "state": "BORROWED",
+                "client": 4173595554,
+                "in_transaction": True,
+                "pin": None,
+                "age": 120.0,
+                "state_age": 0.002,
+            }
+        ]
+
+    def pools(self) -> Iterable[PoolRow]:
+        return [
+            {
+                "pool": pool,
+                "target": "db-a",
+                "user": pool.partition("@")[0],
+                "database": "shop",
+                "servers": 10,
+                "idle": 4,
+                "borrowed": 6,
+                "pinned": pinned,
+                "waiting": waiting,
+                "longest_wait": 1.25 * waiting,
+            }
+            for pool, pinned, waiting in (("app@shop", 7, 2), ("report@shop", 0, 0))
+        ]
+
+    def pins(self) -> Iterable[PinRow]:
+        return self.all_pins
+
+    def targets(self) -> Iterable[TargetRow]:
+        return [
+            {
+                "id": name,
+                "host": "127.0.0.1",
+                "port": port,
+                "role": role,
+                "available": self.is_ready,
+                "reason": "" if self.is_ready else "connection refused",
+                "servers": 10,
+                "borrowed": 6,
+                "in_transaction": 3,
+                "pinned": 7,
+                "max_connections": 50,
+            }
+            for name, port, role in (("db-a", 5432, "READ_WRITE"), ("db-b", 5433, "READ_ONLY"))
+        ]
+
+    def events(self) -> Iterable[EventRow]:
+        return self.all_events
+
+    def ready(self) -> tuple[bool, str]:
+        if self.is_ready:
+            return True, "db-a is available"
+        return False, "no target is available: db-a refuses connections"
+
+
+def event_row(number: int) -> EventRow:
+    return {
+        "id": number,
+        "time": "2026-05-04T12:00:00.000Z",
+        "event": "RDS-EVENT-0207",
+        "category": "configuration change",
+        "message": f"RDS modified endpoint my-endpoint-{number} of DB Proxy demo.",
+    }
