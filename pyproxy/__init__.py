@@ -1,0 +1,21 @@
+"""PyProxy: an Amazon RDS Proxy in pure Python.
+
+The rooms, from the street inwards (docs/explanation/walk-of-a-query.md walks through them):
+
+    cli         the command line: run, demo, check, token, explain, pins
+    app         the composition root: build, start, reload, drain, stop
+    config      the YAML file, checked
+    listener    accepts clients; stream: their transport, flow control, TLS
+    postgres    PostgreSQL sessions: login, relay, our connections to databases
+    pinning     which statement pins a session, why, and how to avoid it
+    auth        passwords, IAM tokens, secrets
+    pooling     who may borrow which connection, and when
+    targets     the databases behind us, their health, failover
+    metrics     every counter, under CloudWatch's names
+    dashboard   HTTP: metrics, health, JSON, the live page
+    lab         an embedded PostgreSQL pair, the demo, storms, exercises
+
+How databases speak is beside this package, in `protocol`, which knows nothing of proxies.
+"""
+
+__version__ = "0.1.0"
