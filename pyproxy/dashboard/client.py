@@ -13,8 +13,6 @@ from urllib.parse import urlsplit
 
 DEFAULT_URL: Final = "http://127.0.0.1:8432"
 TIMEOUT: Final = 5.0
-MAX_BODY: Final = 64 * 1024 * 1024
-"""More than the longest answer; what is longer does not come from a proxy of ours."""
 
 
 class ApiError(Exception):
@@ -42,14 +40,15 @@ def get(url: str, path: str, timeout: float = TIMEOUT) -> Answer:
     try:
         connection.request("GET", path, headers={"Connection": "close"})
         response = connection.getresponse()
-        return Answer(response.status, response.read(MAX_BODY))
+        return Answer(response.status, response.read())
     except TimeoutError:
         raise ApiError(f"{url} did not answer within {timeout:g} s") from None
     except OSError as problem:
         why = problem.strerror or str(problem)
         raise ApiError(f"{url} cannot be reached ({why}): is pyproxy running there?") from None
     except (HTTPException, ValueError) as problem:
-        why = str(problem) or type(problem).__name__
+        # What it said instead may be anything, and of any length.
+        why = ascii(str(problem) or type(problem).__name__)[:60]
         raise ApiError(f"{url} did not answer in HTTP ({why}): is this http.port?") from None
     finally:
         connection.close()

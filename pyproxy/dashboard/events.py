@@ -1,6 +1,7 @@
 """The frames of `/api/v1/stream`: server-sent events, without any I/O.
 
-`EventStream(view)` is one subscriber; `opening()` and then `tick()` once a second give the bytes to send.
+`EventStream(view)` is one subscriber; `opening()`, and then `tick()` once a second, give the bytes
+to send.
 [WHATWG HTML, "Server-sent events"]
 """
 

@@ -98,7 +98,7 @@ class Routes:
         self._metrics: Final = metrics
         self._paths: Final[dict[str, Callable[[Request], Response]]] = {
             "/metrics": self._scrape,
-            "/healthz": lambda request: json_response(200, {"status": "alive"}),
+            "/healthz": _constant(json_response(200, {"status": "alive"})),
             "/readyz": self._readyz,
             "/api/v1/proxy": self._proxy,
             **{f"/api/v1/{name}": self._rows(name) for name in LISTINGS},
@@ -173,8 +173,11 @@ def error(status: int, message: str, **more: object) -> Response:
 def _static(name: str, content_type: str) -> Callable[[Request], Response]:
     body = resources.files(__package__).joinpath("static", name).read_bytes()
     headers = (("Content-Security-Policy", CONTENT_SECURITY_POLICY),)
-    response = Response(200, content_type, body, headers)
-    return lambda request: response
+    return _constant(Response(200, content_type, body, headers))
+
+
+def _constant(response: Response) -> Callable[[Request], Response]:
+    return lambda _request: response
 
 
 def _arguments(query: str, allowed: tuple[str, ...]) -> dict[str, str]:

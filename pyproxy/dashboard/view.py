@@ -55,12 +55,12 @@ class ProxySummary(TypedDict):
 
 
 class ClientRow(TypedDict):
-    """One client connection."""
+    """One client connection that has logged in."""
 
     id: int
     endpoint: str
     pool: str
-    """The `pool` of the pool it borrows from; empty during login."""
+    """The `pool` of the pool it borrows from."""
 
     user: str
     database: str
@@ -70,7 +70,7 @@ class ClientRow(TypedDict):
 
     tls: bool
     state: str
-    """LOGIN, IDLE, WAITING or ACTIVE."""
+    """IDLE, WAITING or ACTIVE."""
 
     server: int | None
     """The server it has borrowed."""
@@ -94,7 +94,7 @@ class ServerRow(TypedDict):
 
     tls: bool
     state: str
-    """CONNECTING, IDLE, BORROWED, CANCELLING, RESETTING or RETIRED."""
+    """IDLE, BORROWED, CANCELLING, RESETTING or RETIRED."""
 
     client: int | None
     """The client that has borrowed it."""

@@ -1,4 +1,4 @@
-"""`pyproxy healthcheck`: whether a running proxy can serve clients, for a container's HEALTHCHECK."""
+"""`pyproxy healthcheck`: can a running proxy serve clients? For a container's HEALTHCHECK."""
 
 import argparse
 import sys

@@ -28,15 +28,20 @@ async function read(path) {
   return value;
 }
 
-// A column is [title, value of a row, class or function of a row that gives one].
+// A column is its title, the value of a row, and what else is true of it.
 function table(columns, rows, nothing) {
   if (rows.length === 0) return element("p", { class: "empty" }, nothing);
-  const head = columns.map(([title, , kind]) =>
-    element("th", { scope: "col", class: kind === "number" ? kind : "" }, title));
-  const lines = rows.map((row) => element("tr", {}, ...columns.map(([, value, kind]) =>
-    element("td", { class: typeof kind === "function" ? kind(row) : kind }, value(row)))));
+  const kind = (column, row) =>
+    [column.number ? "number" : "", row && column.warn?.(row) ? "warn" : ""].join(" ").trim();
+  const head = columns.map((column) =>
+    element("th", { scope: "col", class: kind(column) }, column.title));
+  const lines = rows.map((row) => element("tr", {}, ...columns.map((column) =>
+    element("td", { class: kind(column, row) }, column.value(row)))));
   return element("table", {}, element("tr", {}, ...head), ...lines);
 }
+
+const text = (title, value, warn) => ({ title, value, warn });
+const number = (title, value, warn) => ({ title, value, warn, number: true });
 
 function show(id, ...children) {
   document.getElementById(id).replaceChildren(...children);
@@ -44,11 +49,11 @@ function show(id, ...children) {
 
 function tile(title, value, note, warn) {
   return element("div", { class: warn ? "tile warn" : "tile" },
-    element("b", {}, value), element("span", {}, note ? `${title} ${note}` : title));
+    element("b", {}, value.toLocaleString("en")), element("span", {}, note ? `${title} ${note}` : title));
 }
 
 function share(part, whole) {
-  return whole > 0 ? `(${Math.round((100 * part) / whole)} %)` : "";
+  return whole > 0 ? `(${Math.round((100 * part) / whole)}%)` : "";
 }
 
 function drawProxy(proxy, ready) {
@@ -67,7 +72,7 @@ function drawProxy(proxy, ready) {
     tile("borrowed", proxy.borrowed, share(proxy.borrowed, proxy.servers)),
     tile("in transaction", proxy.in_transaction),
     tile("pinned", proxy.pinned, share(proxy.pinned, proxy.servers), proxy.pinned > 0),
-    tile("pins since the start", proxy.pins_total));
+    tile("pins so far", proxy.pins_total));
 }
 
 function badge(text, good) {
@@ -76,41 +81,39 @@ function badge(text, good) {
   made.className = good ? "badge good" : "badge bad";
 }
 
-const count = (title, value) => [title, value, "number"];
-const pinned = ["pinned", (row) => row.pinned, (row) => (row.pinned ? "number warn" : "number")];
-
 const TARGETS = [
-  ["target", (t) => t.id],
-  ["role", (t) => t.role],
-  ["address", (t) => `${t.host}:${t.port}`],
-  ["state", (t) => (t.available ? "available" : t.reason), (t) => (t.available ? "" : "text warn")],
-  count("servers", (t) => `${t.servers} / ${t.max_connections}`),
-  count("borrowed", (t) => t.borrowed),
-  count("in transaction", (t) => t.in_transaction),
-  pinned,
+  text("target", (t) => t.id),
+  text("role", (t) => t.role),
+  text("address", (t) => `${t.host}:${t.port}`),
+  text("state", (t) => (t.available ? "available" : t.reason), (t) => !t.available),
+  number("servers", (t) => `${t.servers} / ${t.max_connections}`),
+  number("borrowed", (t) => t.borrowed),
+  number("in transaction", (t) => t.in_transaction),
+  number("pinned", (t) => t.pinned, (t) => t.pinned > 0),
 ];
 
 const POOLS = [
-  ["pool", (p) => p.pool],
-  ["target", (p) => p.target],
-  count("servers", (p) => p.servers),
-  count("idle", (p) => p.idle),
-  count("borrowed", (p) => p.borrowed),
-  pinned,
-  ["waiting", (p) => p.waiting, (p) => (p.waiting ? "number warn" : "number")],
-  count("longest wait", (p) => (p.waiting ? duration(p.longest_wait) : "–")),
+  text("pool", (p) => p.pool),
+  text("target", (p) => p.target),
+  number("servers", (p) => p.servers),
+  number("idle", (p) => p.idle),
+  number("borrowed", (p) => p.borrowed),
+  number("pinned", (p) => p.pinned, (p) => p.pinned > 0),
+  number("waiting", (p) => p.waiting, (p) => p.waiting > 0),
+  number("longest wait", (p) => (p.waiting ? duration(p.longest_wait) : "–")),
 ];
 
 const CLIENTS = [
-  count("client", (c) => c.id),
-  ["pool", (c) => c.pool || "–"],
-  ["application", (c) => c.application_name || "–"],
-  ["from", (c) => c.address],
-  ["TLS", (c) => (c.tls ? "yes" : "no")],
-  ["state", (c) => `${c.state.toLowerCase()} for ${duration(c.state_age)}`],
-  ["server", (c) => c.server ?? "–", "number"],
-  ["pinned by", (c) => c.pin ?? "–", (c) => (c.pin ? "warn" : "")],
-  count("age", (c) => duration(c.age)),
+  text("client", (c) => c.id),
+  text("pool", (c) => c.pool || "–"),
+  text("application", (c) => c.application_name || "–"),
+  text("from", (c) => c.address),
+  text("TLS", (c) => (c.tls ? "yes" : "no")),
+  text("state", (c) => `${c.state.toLowerCase()} for ${duration(c.state_age)}`,
+    (c) => c.state === "WAITING"),
+  text("server", (c) => c.server ?? "–"),
+  text("pinned by", (c) => c.pin ?? "–", (c) => c.pin !== null),
+  number("age", (c) => duration(c.age)),
 ];
 
 function drawPin(pin) {

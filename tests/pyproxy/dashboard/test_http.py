@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pyproxy.dashboard.http import HttpServer
+from pyproxy.dashboard.view import ProxySummary
 from tests.pyproxy.dashboard.conftest import Open
 from tests.support.fake_view import FakeView, event_row
 
@@ -224,6 +226,17 @@ async def test_one_connection_too_many_is_told_so(opened: Open) -> None:
         assert (await house.get("/healthz")).status == 200
 
 
+async def test_a_flood_of_connections_is_not_even_told(opened: Open) -> None:
+    """A refusal costs a task for a second: beyond as many again there is none."""
+    async with opened(connections=1) as house, house.peer() as first, house.peer() as second:
+        assert (await first.get("/healthz")).status == 200
+        assert (await second.head())[0] == 503
+        async with house.peer() as third:
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await third.get("/healthz")
+        assert (await first.get("/healthz")).status == 200
+
+
 class BrokenView(FakeView):
     """A view with a fault, and a secret in it."""
 
@@ -255,6 +268,31 @@ async def test_a_stream_sends_summaries_and_new_events(opened: Open) -> None:
         await peer.reader.readuntil(b"event: summary\n")
         house.view.all_events.append(event_row(3))
         assert b"id: 2\n" not in await asyncio.wait_for(peer.reader.readuntil(b"id: 3\n"), 5)
+
+
+class ViewThatBreaks(FakeView):
+    """A view whose fault shows when a stream is under way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = 0
+
+    def proxy(self) -> ProxySummary:
+        self.looks += 1
+        if self.looks > 1:
+            raise RuntimeError("gone")
+        return super().proxy()
+
+
+async def test_a_fault_in_a_stream_ends_that_stream_alone(
+    opened: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(ViewThatBreaks(), stream_interval=0.01) as house, house.peer() as peer:
+        await peer.say(b"GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert not (await asyncio.wait_for(peer.reader.read(), 5)).endswith(b"0\r\n\r\n")
+        assert (await house.get("/healthz")).status == 200
+    (record,) = [r for r in caplog.records if r.levelno >= logging.ERROR]
+    assert record.getMessage() == "an HTTP connection failed"
 
 
 async def test_a_subscriber_that_leaves_ends_its_stream(opened: Open) -> None:
@@ -345,7 +383,33 @@ async def nothing_open(server: HttpServer) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop run until a condition holds; the test's own timeout is the deadline."""
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.001)
+    """Let the loop run until a condition holds, for five seconds at most."""
+    for _ in range(5000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    pytest.fail("it did not come to pass")
+
+
+async def test_mutated_requests_never_reach_the_log_or_stop_the_server(
+    opened: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever arrives is answered or refused; nothing raises."""
+    chance = random.Random(7)
+    whole = (
+        b"POST /api/v1/clients?limit=3 HTTP/1.1\r\nHost: localhost\r\n"
+        b"Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    )
+    async with opened(request_timeout=0.5) as house:
+        for _ in range(300):
+            data = bytearray(whole)
+            for _ in range(chance.randint(1, 6)):
+                place = chance.randrange(len(data))
+                data[place : place + chance.randint(0, 3)] = chance.randbytes(chance.randint(0, 3))
+            async with house.peer() as peer:
+                await peer.say(bytes(data))
+                peer.writer.write_eof()
+                answer = await asyncio.wait_for(peer.reader.read(), 5)
+                assert answer == b"" or answer.startswith(b"HTTP/1.1 ")
+        assert (await house.get("/healthz")).status == 200
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []

@@ -1,0 +1,227 @@
+"""The commands that ask a running proxy: output, exit codes, errors of one line."""
+
+import argparse
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import ModuleType
+
+import pytest
+
+from pyproxy.dashboard.commands import healthcheck, metrics, pins
+from tests.pyproxy.dashboard.conftest import Open
+from tests.support.fake_view import FakeView, pin_row
+
+TABLE = """\
+RULE       COUNT  HELD  DIGEST
+PIN-PG-01     12     3  set search_path to $1,$2
+                        -> Put it into the init query, or into the
+                           startup parameters of the client.
+PIN-PG-06     12     3  listen jobs
+                        -> Listen on a connection that bypasses the
+                           proxy.
+"""
+
+
+async def run(command: ModuleType, *words: str) -> int:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    code = await asyncio.to_thread(command.run, parser.parse_args(words))
+    assert isinstance(code, int)
+    return code
+
+
+@pytest.fixture(autouse=True)
+def _narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "68")
+
+
+async def test_pins_are_a_table_with_remedies(
+    opened: Open, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with opened() as house:
+        assert await run(pins, "--url", house.server.url) == 0
+    assert capsys.readouterr().out == TABLE
+
+
+async def test_a_long_digest_is_cut_and_a_line_end_in_it_is_none(
+    opened: Open, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view = FakeView()
+    view.all_pins = [pin_row("PIN-PG-01", "set x = $1;\n" + "set y = $1; " * 50, "Do not.")]
+    async with opened(view) as house:
+        assert await run(pins, "--url", house.server.url) == 0
+    _, line, remedy = capsys.readouterr().out.splitlines()
+    assert line.startswith("PIN-PG-01     12     3  set x = $1; set y = $1;")
+    assert line.endswith(" ...")
+    assert len(line) <= 68
+    assert remedy.strip() == "-> Do not."
+
+
+async def test_pins_as_json_are_the_rows(opened: Open, capsys: pytest.CaptureFixture[str]) -> None:
+    async with opened() as house:
+        assert await run(pins, "--url", house.server.url, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["rule"] for row in rows] == ["PIN-PG-01", "PIN-PG-06"]
+
+
+async def test_no_pins_is_said_in_words(opened: Open, capsys: pytest.CaptureFixture[str]) -> None:
+    view = FakeView()
+    view.all_pins = []
+    async with opened(view) as house:
+        assert await run(pins, "--url", house.server.url) == 0
+        assert capsys.readouterr().out == "No session has been pinned.\n"
+        assert await run(pins, "--url", house.server.url, "--json") == 0
+        assert capsys.readouterr().out == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "code"), [(pins, 2), (metrics, 2), (healthcheck, 1)], ids=["pins", "metrics", "hc"]
+)
+async def test_a_proxy_that_does_not_run_is_an_error_of_one_line(
+    command: ModuleType, code: int, free_port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 2: it could not be asked. A health check has only yes and no."""
+    assert await run(command, "--url", f"http://127.0.0.1:{free_port}") == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert "is pyproxy running there?" in captured.err
+
+
+async def test_a_healthy_proxy_is_ready(opened: Open, capsys: pytest.CaptureFixture[str]) -> None:
+    async with opened() as house:
+        assert await run(healthcheck, "--url", house.server.url) == 0
+    assert capsys.readouterr().out == "ready: db-a is available\n"
+
+
+async def test_an_unhealthy_proxy_says_why(
+    opened: Open, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view = FakeView()
+    view.is_ready = False
+    async with opened(view) as house:
+        assert await run(healthcheck, "--url", house.server.url) == 1
+    captured = capsys.readouterr()
+    assert captured.err == "not ready: no target is available: db-a refuses connections\n"
+    assert captured.out == ""
+
+
+async def test_metrics_are_shown_as_scraped(
+    opened: Open, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with opened() as house:
+        assert await run(metrics, "--url", house.server.url) == 0
+    assert "# HELP pyproxy_client_connections CloudWatch ClientConnections: " in (
+        capsys.readouterr().out
+    )
+
+
+async def test_metrics_as_json_are_one_document(
+    opened: Open, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with opened() as house:
+        assert await run(metrics, "--url", house.server.url, "--format", "json") == 0
+    families = json.loads(capsys.readouterr().out)
+    assert "ClientConnections" in {family["cloudwatch"] for family in families}
+
+
+async def test_metrics_as_emf_are_one_document_a_line(
+    opened: Open, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with opened() as house:
+        words = ("--url", house.server.url, "--format", "emf", "--namespace", "Staging")
+        assert await run(metrics, *words) == 0
+    documents = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(documents) == 7, "the proxy, 2 endpoints, 2 targets, 2 roles"
+    assert all(d["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "Staging" for d in documents)
+
+
+async def test_metrics_by_interval_go_on_until_the_proxy_ends(
+    opened: Open, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first look only sets the beginning of the first interval."""
+    async with opened() as house:
+        words = ("--url", house.server.url, "--format", "emf", "--interval", "0.01")
+        running = asyncio.create_task(run(metrics, *words))
+        written = ""
+        async with asyncio.timeout(5):
+            while written.count("\n") < 14:
+                await asyncio.sleep(0.001)
+                written += capsys.readouterr().out
+    assert await running == 2
+    assert "cannot be reached" in capsys.readouterr().err
+
+
+async def test_more_pins_than_fit_are_said_to_exist(
+    opened: Open, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view = FakeView()
+    view.all_pins = [pin_row("PIN-PG-01", f"set a{n} = $1", "Do not.") for n in range(2001)]
+    async with opened(view) as house:
+        assert await run(pins, "--url", house.server.url) == 0
+    assert capsys.readouterr().out.endswith("... and more: only the first 2000 are shown.\n")
+
+
+async def test_to_interrupt_is_how_an_interval_ends(
+    opened: Open, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(seconds: float) -> None:
+        assert seconds == 60
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", interrupted)
+    async with opened() as house:
+        assert await run(metrics, "--url", house.server.url, "--interval", "60") == 0
+    assert capsys.readouterr().err == ""
+
+
+@asynccontextmanager
+async def stranger(status: str, body: bytes) -> AsyncIterator[str]:
+    """An HTTP server that is no proxy of ours."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "status", "body", "code", "said"),
+    [
+        (healthcheck, (), "200 OK", b"hello", 1, "is not a pyproxy"),
+        (metrics, (), "404 Not Found", b"", 2, "/metrics answered 404: is this pyproxy?"),
+        (metrics, ("--format", "emf"), "200 OK", b"{}{ 1", 2, "is not in Prometheus' format"),
+    ],
+    ids=["healthcheck", "no metrics", "other metrics"],
+)
+async def test_another_server_is_told_as_such(
+    command: ModuleType,
+    words: tuple[str, ...],
+    status: str,
+    body: bytes,
+    code: int,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with stranger(status, body) as url:
+        assert await run(command, "--url", url, *words) == code
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+
+
+@pytest.mark.parametrize("text", ["-1", "inf", "soon"])
+async def test_an_interval_that_is_none_is_refused(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        await run(metrics, f"--interval={text}")
+    assert "argument --interval: invalid" in capsys.readouterr().err

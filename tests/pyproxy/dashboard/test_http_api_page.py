@@ -1,0 +1,48 @@
+"""The reference page of the HTTP API says what `view` and `routes` say."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pyproxy.dashboard import view
+from pyproxy.dashboard.connection import Limits
+from pyproxy.dashboard.routes import DEFAULT_LIMIT, LISTINGS, MAX_LIMIT
+
+PAGE = (Path(__file__).parents[3] / "docs/reference/http-api.md").read_text()
+
+ROWS = {
+    "proxy": view.ProxySummary,
+    "endpoints": view.EndpointRow,
+    "clients": view.ClientRow,
+    "servers": view.ServerRow,
+    "pools": view.PoolRow,
+    "pins": view.PinRow,
+    "targets": view.TargetRow,
+    "events": view.EventRow,
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_keys_of_a_row_are_those_documented(name: str) -> None:
+    section = PAGE.split(f"\n### {name}\n")[1].split("\n### ")[0]
+    assert re.findall(r"^\| `(\w+)`", section, re.MULTILINE) == list(ROWS[name].__annotations__)
+
+
+def test_the_paths_are_those_documented() -> None:
+    documented = set(re.findall(r"^\| `(/[^`]*)`", PAGE.split("\n## ")[0], re.MULTILINE))
+    listings = {f"/api/v1/{name}" for name in LISTINGS}
+    others = {"/", "/metrics", "/healthz", "/readyz", "/api/v1/proxy", "/api/v1/stream"}
+    assert documented == listings | others
+
+
+def test_the_limits_are_those_documented() -> None:
+    limits = Limits()
+    for text in (
+        f"1 to {MAX_LIMIT}, {DEFAULT_LIMIT} if not given",
+        f"not complete after {limits.request_timeout:g} s",
+        f"a body larger than {limits.body_bytes // 1024} KiB",
+        f"larger than {limits.head_bytes // 1024} KiB",
+        f"{limits.connections} connections, or {limits.streams} streams",
+    ):
+        assert text in PAGE
