@@ -3,6 +3,7 @@
 `python -m pyproxy.metrics.reference > docs/reference/metrics.md` renews it; a test compares.
 """
 
+import sys
 from collections.abc import Iterable, Iterator
 
 from pyproxy.metrics.catalog import (
@@ -29,7 +30,8 @@ it at `/metrics` for Prometheus (the text format, or OpenMetrics when asked for)
 - **Latencies** are histograms in seconds, where CloudWatch has an average in microseconds: that is
   `1e6 * rate(<name>_sum[1m]) / rate(<name>_count[1m])`.
 - As on AWS, query and query-latency metrics leave the extended protocol out, which most drivers
-  use; PyProxy counts it beside them in `pyproxy_extended_query_...`.
+  use; PyProxy counts it beside them in `pyproxy_extended_query_...`, and in both places with
+  `compatibility: {extended_query_metrics: true}`.
 - A pinned connection is borrowed, and so is one in a transaction: both are part of
   `pyproxy_database_connections_currently_borrowed`.
 - RDS Proxy has one stream of data per node; PyProxy has one node.
@@ -119,4 +121,4 @@ def _code(names: tuple[str, ...]) -> str:
 
 
 if __name__ == "__main__":
-    print(render(), end="")
+    sys.stdout.write(render())
