@@ -276,8 +276,8 @@ def prepare(group: str) -> None:
 # --- the verbs -------------------------------------------------------------------------------
 
 COMPILE = (
-    "uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes "
-    "--no-header --no-annotate --no-emit-index-url --no-emit-find-links"
+    "uv pip compile --quiet --universal --python-version 3.11 --generate-hashes "
+    "--no-header --no-annotate --no-emit-index-url --no-emit-find-links -o "
 )
 
 # verb: (what must be installed, what `python -m` runs one after the other, what for)
@@ -305,9 +305,11 @@ VERBS = {
         "dev",
         [
             "pip install --quiet uv",
-            COMPILE + " -o requirements/dev.lock --extra embedded --extra aws --extra dev",
-            COMPILE + " -o requirements/demo.lock --extra embedded -c requirements/dev.lock",
-            COMPILE + " -o requirements/image.lock --extra aws -c requirements/dev.lock",
+            COMPILE + "requirements/dev.lock pyproject.toml --all-extras",
+            COMPILE
+            + "requirements/demo.lock pyproject.toml --extra embedded -c requirements/dev.lock",
+            COMPILE + "requirements/image.lock pyproject.toml --extra aws -c requirements/dev.lock",
+            COMPILE + "requirements/build.lock --group build",
         ],
         "resolve requirements/ anew (ARGS=--upgrade for the newest of all)",
     ),

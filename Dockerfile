@@ -1,0 +1,45 @@
+# PyProxy without PostgreSQL: the proxy for compose files, clusters and CI services.
+#
+#   docker build -t pyproxy .
+#   docker run --rm -p 127.0.0.1:6432:6432 -p 127.0.0.1:8432:8432 \
+#     -e PYPROXY_TARGET_HOST=db.internal \
+#     -e PYPROXY_SECRET_DATABASE='{"username": "app", "password": "..."}' pyproxy
+#
+# The settings are those of config/container.yaml; mount another file over
+# /etc/pyproxy/pyproxy.yaml for everything else.
+
+FROM python:3.13-slim AS build
+WORKDIR /build
+# What changes least comes first: the layers of dependencies outlive those of the source.
+COPY requirements/build.lock requirements/image.lock requirements/
+RUN python -m venv /opt/pyproxy \
+    && /opt/pyproxy/bin/pip install --no-cache-dir --require-hashes -r requirements/image.lock \
+    && python -m venv /opt/build \
+    && /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements/build.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY protocol protocol
+COPY pyproxy pyproxy
+RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir dist . \
+    && /opt/pyproxy/bin/pip install --no-cache-dir --no-deps dist/*.whl \
+    && /opt/pyproxy/bin/pip uninstall --yes pip
+
+FROM python:3.13-slim
+LABEL org.opencontainers.image.title="PyProxy" \
+      org.opencontainers.image.description="An Amazon RDS Proxy in pure Python" \
+      org.opencontainers.image.licenses="Apache-2.0"
+# A number, so that Kubernetes' runAsNonRoot can see it; the folder keeps the development CA.
+RUN install -d -o 10001 -g 10001 -m 0750 /var/lib/pyproxy \
+    && python -c "import zoneinfo; zoneinfo.ZoneInfo('Europe/Berlin')"
+COPY --from=build /opt/pyproxy /opt/pyproxy
+COPY config/container.yaml /etc/pyproxy/pyproxy.yaml
+ENV PATH=/opt/pyproxy/bin:$PATH \
+    HOME=/var/lib/pyproxy \
+    PYTHONUNBUFFERED=1
+USER 10001:10001
+VOLUME /var/lib/pyproxy
+EXPOSE 6432 8432
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10s --retries=3 \
+    CMD ["pyproxy", "healthcheck"]
+ENTRYPOINT ["pyproxy"]
+CMD ["run", "--config", "/etc/pyproxy/pyproxy.yaml"]

@@ -1,0 +1,128 @@
+"""The image's recipe, read and judged: what a linter would say, and what we promise in the docs."""
+
+import json
+import re
+from fnmatch import fnmatch
+from typing import NamedTuple
+
+import pytest
+import yaml
+
+from tests.support.imports import ROOT
+
+
+class Instruction(NamedTuple):
+    keyword: str
+    value: str
+
+
+def parse(text: str) -> list[Instruction]:
+    """The instructions of a Dockerfile: comments gone, continued lines joined."""
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
+    found = [line.split(maxsplit=1) for line in joined.splitlines() if line.strip()]
+    return [Instruction(keyword.upper(), value) for keyword, value in found]
+
+
+RECIPE = parse((ROOT / "Dockerfile").read_text(encoding="utf-8"))
+LAST_FROM = max(i for i, step in enumerate(RECIPE) if step.keyword == "FROM")
+FINAL = RECIPE[LAST_FROM:]
+
+
+def only(keyword: str) -> str:
+    """The value of the final stage's only such instruction."""
+    values = [step.value for step in FINAL if step.keyword == keyword]
+    assert len(values) == 1, f"{keyword} stands {len(values)} times in the final stage"
+    return values[0]
+
+
+def test_a_continued_line_is_one_instruction() -> None:
+    assert parse("# c\nRUN a \\\n  # c\n  && b\n\nUSER 1\n") == [
+        Instruction("RUN", "a && b"),
+        Instruction("USER", "1"),
+    ]
+
+
+def test_the_image_is_built_in_two_stages_from_a_pinned_base() -> None:
+    bases = [step.value.split()[0] for step in RECIPE if step.keyword == "FROM"]
+    assert len(bases) == 2
+    for base in bases:
+        _, _, tag = base.partition(":")
+        assert re.match(r"3\.\d+-slim", tag), f"{base}: a version, never latest"
+
+
+def test_the_proxy_is_not_root_and_its_number_is_known_to_the_orchestrator() -> None:
+    user = only("USER")
+    assert all(part.isdigit() and int(part) > 0 for part in user.split(":")), user
+
+
+def test_signals_reach_the_proxy_itself() -> None:
+    """In the shell form SIGTERM would end a shell, and clients would be cut off."""
+    command = json.loads(only("ENTRYPOINT")) + json.loads(only("CMD"))
+    assert command == ["pyproxy", "run", "--config", "/etc/pyproxy/pyproxy.yaml"]
+    assert only("STOPSIGNAL") == "SIGTERM"
+
+
+def test_health_is_asked_without_a_shell_or_curl() -> None:
+    _, _, command = only("HEALTHCHECK").partition("CMD ")
+    assert json.loads(command) == ["pyproxy", "healthcheck"]
+
+
+def test_every_package_is_locked_and_nothing_else_is_downloaded() -> None:
+    for step in RECIPE:
+        if step.keyword == "RUN":
+            for command in step.value.split("&&"):
+                words = command.split()
+                if "install" in words and words[0].endswith("pip"):
+                    assert "--require-hashes" in words or "--no-deps" in words, command
+                assert not {"curl", "wget", "apt-get"} & set(words), command
+    assert not [step for step in RECIPE if step.keyword == "ADD"], "ADD also unpacks and downloads"
+
+
+def test_no_secret_is_baked_in() -> None:
+    for step in RECIPE:
+        if step.keyword in ("ENV", "ARG"):
+            assert not re.search(r"(?i)password|secret|token|key", step.value), step
+
+
+def test_everything_copied_exists_and_is_let_through() -> None:
+    """.dockerignore shuts everything out but what the recipe names."""
+    allowed = [
+        line[1:].rstrip("/")
+        for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+        if line.startswith("!")
+    ]
+    copied = [
+        source
+        for step in RECIPE
+        if step.keyword == "COPY" and "--from" not in step.value
+        for source in step.value.split()[:-1]
+    ]
+    for source in copied:
+        assert (ROOT / source).exists(), source
+        assert any(fnmatch(source, rule) or source.startswith(f"{rule}/") for rule in allowed)
+
+
+def test_the_configuration_in_the_image_listens_where_the_image_says() -> None:
+    config = yaml.safe_load((ROOT / "config" / "container.yaml").read_text(encoding="utf-8"))
+    ports = {endpoint["port"] for endpoint in config["endpoints"]} | {config["http"]["port"]}
+    assert ports == {int(port) for port in only("EXPOSE").split()}
+    hosts = {endpoint["host"] for endpoint in config["endpoints"]} | {config["http"]["host"]}
+    assert hosts == {"0.0.0.0"}, "on loopback a container is reachable by nobody"
+    assert config["state_dir"] == only("VOLUME")
+
+
+@pytest.mark.parametrize("service", ["postgres", "pyproxy"])
+def test_compose_publishes_to_this_machine_only(service: str) -> None:
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+    for port in compose["services"][service].get("ports", []):
+        assert str(port).startswith("127.0.0.1:"), port
+    assert not compose["services"][service].get("image", "postgres:17").endswith(":latest")
+
+
+def test_compose_sets_the_variables_that_the_configuration_requires() -> None:
+    text = (ROOT / "config" / "container.yaml").read_text(encoding="utf-8")
+    required = set(re.findall(r"\$\{(\w+)\}", text))
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+    assert required == {"PYPROXY_TARGET_HOST"}
+    assert required <= set(compose["services"]["pyproxy"]["environment"])
