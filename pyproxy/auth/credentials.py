@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import Final, NamedTuple
 
-from pyproxy.auth.secrets import Secret, SecretError, SecretStore
+from pyproxy.auth.secret import Secret, SecretError, SecretStore
 from pyproxy.config import AuthConfig
 
 # How long a store may take to answer, in seconds.

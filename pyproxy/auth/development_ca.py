@@ -17,14 +17,13 @@ import os
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from pyproxy.auth import addresses
+from pyproxy.auth.certificate_maker import SERVER_DAYS, Maker, Pair
 from pyproxy.auth.certificates import CertificateError
+from pyproxy.auth.openssl_maker import OpensslMaker
 
-AUTHORITY_DAYS: Final = 3650
-# Below the 398 days that platforms accept of a server's certificate.
-SERVER_DAYS: Final = 397
 _RENEW_BEFORE: Final = timedelta(days=30)
 
 
@@ -34,25 +33,6 @@ class Files(NamedTuple):
     authority: Path
     certificate: Path
     private_key: Path
-
-
-class Pair(NamedTuple):
-    """A certificate and its private key, in PEM."""
-
-    certificate: bytes
-    private_key: bytes
-
-
-class Maker(Protocol):
-    """Something that makes certificates."""
-
-    def authority(self) -> Pair:
-        """A new authority, valid for AUTHORITY_DAYS."""
-        ...
-
-    def server(self, authority: Pair, names: tuple[str, ...]) -> Pair:
-        """A server's certificate for host names and addresses, valid for SERVER_DAYS."""
-        ...
 
 
 def ensure(state_dir: Path, names: Iterable[str], *, now: datetime | None = None) -> Files:
@@ -113,8 +93,6 @@ def _maker() -> Maker:
         from pyproxy.auth.cryptography_maker import CryptographyMaker  # noqa: PLC0415
 
         return CryptographyMaker()
-    from pyproxy.auth.openssl_maker import OpensslMaker  # noqa: PLC0415
-
     return OpensslMaker()
 
 

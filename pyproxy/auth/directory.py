@@ -7,39 +7,14 @@ exist there (`moto_keys`): users' keys and those that `sts:AssumeRole` handed ou
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
-from datetime import datetime
-from typing import Final, NamedTuple, Protocol
+from typing import Final
 
-from pyproxy.auth.policy import Policy, parse
-from pyproxy.config import AccessKeyConfig
-
-
-class AccessKey(NamedTuple):
-    """An access key with its secret and its permissions."""
-
-    access_key_id: str
-    secret_access_key: str
-    session_token: str
-    """Of temporary credentials; empty for a user's key."""
-
-    policies: tuple[Policy, ...]
-    expires: datetime | None = None
-    """When temporary credentials end, in UTC."""
-
-    boundaries: tuple[Policy, ...] = ()
-    """Session policies: each of them must allow it, too."""
-
-    def __repr__(self) -> str:
-        return f"<AccessKey {self.access_key_id}>"
-
-
-class KeyDirectory(Protocol):
-    """Where `iam.verify` looks for the signer of a token."""
-
-    def find(self, access_key_id: str) -> AccessKey | None:
-        """The key with this id, or None. Doesn't block."""
-        ...
+from pyproxy.auth.access_key import AccessKey, KeyDirectory
+from pyproxy.auth.moto_keys import MotoKeys
+from pyproxy.auth.policy import parse
+from pyproxy.config import AccessKeyConfig, IamConfig
 
 
 class StaticKeys:
@@ -51,6 +26,10 @@ class StaticKeys:
     def find(self, access_key_id: str) -> AccessKey | None:
         """The key with this id, or None."""
         return self._keys.get(access_key_id)
+
+    async def refresh(self) -> list[str]:
+        """Nothing: the configuration changes by a reload."""
+        return []
 
 
 class Directories:
@@ -67,9 +46,25 @@ class Directories:
                 return key
         return None
 
+    async def refresh(self) -> list[str]:
+        """Look for new keys in each."""
+        told = await asyncio.gather(*(directory.refresh() for directory in self._directories))
+        return [text for texts in told for text in texts]
+
+
+def open_directory(config: IamConfig) -> KeyDirectory:
+    """The directory that the configuration names; call its refresh() at the start and by a timer.
+
+    Raises PolicyError for a policy that IAM would refuse.
+    """
+    static = configured_keys(config.access_keys)
+    if not config.endpoint_url:
+        return static
+    return Directories([static, MotoKeys(config.endpoint_url)])
+
 
 def configured_keys(entries: Iterable[AccessKeyConfig]) -> StaticKeys:
-    """The directory of `iam.access_keys`; raises PolicyError for a policy that IAM would refuse."""
+    """The keys of `iam.access_keys`; raises PolicyError for a policy that IAM would refuse."""
     return StaticKeys(
         AccessKey(
             entry.access_key_id,

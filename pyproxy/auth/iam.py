@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from pyproxy.auth import policy, sigv4
-from pyproxy.auth.directory import AccessKey, KeyDirectory
+from pyproxy.auth.access_key import AccessKey, KeyDirectory
 from pyproxy.auth.token import LIFETIME, Token, TokenError, parse, shown
 
 CLOCK_SKEW: Final = 300

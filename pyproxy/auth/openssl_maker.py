@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from pyproxy.auth.addresses import is_address
+from pyproxy.auth.certificate_maker import AUTHORITY_DAYS, SERVER_DAYS, Pair
 from pyproxy.auth.certificates import CertificateError
-from pyproxy.auth.development_ca import AUTHORITY_DAYS, SERVER_DAYS, Pair
 
 _TIMEOUT: Final = 30.0
 _CONFIGURATION: Final = """\

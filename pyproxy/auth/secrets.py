@@ -1,84 +1,29 @@
-"""Database credentials, and where they are kept.
+"""Where secrets are kept: a file, the environment, Secrets Manager.
 
-A `Secret` is one user name with its password, as AWS Secrets Manager stores them (AU-10). A
-`SecretStore` finds one by ARN or by name: `FileSecrets` in a YAML file, `EnvironmentSecrets` in
-environment variables, `secrets_manager` in AWS. Stores block: `credentials` calls
-them in threads, keeps what they said, and asks again from time to time.
-
-No password leaves this room in a text: not by repr, and not in what a parser says about a line.
+A `SecretStore` finds a `Secret` by ARN or by name: `FileSecrets` in a YAML file,
+`EnvironmentSecrets` in environment variables, `secrets_manager` in AWS; `open_store` opens the one
+that the configuration names. Stores block: `credentials` calls them in threads, keeps what they
+said, and asks again from time to time.
 """
 
 from __future__ import annotations
 
-import hmac
-import json
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import yaml
 
-from protocol.postgres.scram import Verifier
+from pyproxy.auth.secret import Secret, SecretError, SecretStore, parse_secret, secret_of
+from pyproxy.auth.secrets_manager import open_secrets_manager
 from pyproxy.config import SecretsConfig
 
 # Secrets Manager appends a hyphen and six characters to a secret's name to make its ARN.
 _ARN_SUFFIX: Final = re.compile(r"-[A-Za-z0-9]{6}$")
 _NOT_IN_VARIABLES: Final = re.compile(r"[^A-Z0-9]")
 VARIABLE_PREFIX: Final = "PYPROXY_SECRET_"
-
-
-class SecretError(Exception):
-    """A secret that can't be had; says which one and why, never what is in it."""
-
-
-class Secret:
-    """One user name and its password.
-
-    Equal when both are; then the older object is the one to keep, with the verifier it has made.
-    """
-
-    __slots__ = ("_verifier", "password", "username")
-
-    def __init__(self, username: str, password: str) -> None:
-        self.username: Final = username
-        self.password: Final = password
-        self._verifier: Verifier | None = None
-
-    @property
-    def verifier(self) -> Verifier:
-        """What SCRAM needs to know of the password, derived on first use.
-
-        PBKDF2 takes milliseconds: once per secret, never per client. 4096 iterations whatever
-        the database has (AU-20).
-        """
-        if self._verifier is None:
-            self._verifier = Verifier.from_password(self.password)
-        return self._verifier
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Secret):
-            return NotImplemented
-        same_password = hmac.compare_digest(self.password.encode(), other.password.encode())
-        return self.username == other.username and same_password
-
-    def __hash__(self) -> int:
-        return hash(self.username)
-
-    def __repr__(self) -> str:
-        return f"<Secret of {self.username!r}>"
-
-
-class SecretStore(Protocol):
-    """Where secrets are kept."""
-
-    def fetch(self, name: str) -> Secret:
-        """The current version of the secret with this ARN or name. Blocks.
-
-        Raises SecretError. Must be safe to call from several threads at once.
-        """
-        ...
 
 
 class FileSecrets:
@@ -159,9 +104,6 @@ def open_store(
     if config.provider == "environment":
         return EnvironmentSecrets(environment)
     if config.provider == "aws":
-        # Imported here: it stands on this module.
-        from pyproxy.auth.secrets_manager import open_secrets_manager  # noqa: PLC0415
-
         return open_secrets_manager(config.endpoint_url, region, environment)
     return FileSecrets(Path(config.file))
 
@@ -177,32 +119,3 @@ def names_of(name: str) -> tuple[str, ...]:
 def variable_of(name: str) -> str:
     """The environment variable of a secret's name."""
     return VARIABLE_PREFIX + _NOT_IN_VARIABLES.sub("_", name.upper())
-
-
-def parse_secret(text: str, where: str) -> Secret:
-    """A secret from the JSON that Secrets Manager keeps (AU-10); `where` begins the error."""
-    try:
-        document: object = json.loads(text)
-    except ValueError:
-        raise SecretError(
-            f'{where} must be JSON: {{"username": "...", "password": "..."}}'
-        ) from None
-    return secret_of(document, where)
-
-
-def secret_of(document: object, where: str) -> Secret:
-    """A secret from its keys; others than `username` and `password` are ignored (AU-10)."""
-    if not isinstance(document, Mapping):
-        raise SecretError(f"{where} must have the keys username and password")
-    return Secret(_text(document, "username", where), _text(document, "password", where))
-
-
-def _text(document: Mapping[object, object], key: str, where: str) -> str:
-    value = document.get(key)
-    if value is None:
-        raise SecretError(f"{where} has no {key}; the key is written in lower case")
-    if not isinstance(value, str):
-        raise SecretError(f"{where}: {key} must be a string; put it in quotes")
-    if not value or "\0" in value:
-        raise SecretError(f"{where}: {key} is empty or has a NUL character")
-    return value

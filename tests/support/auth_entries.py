@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Mapping
 
-from pyproxy.auth.secrets import Secret, SecretError
+from pyproxy.auth.secret import Secret, SecretError
 from pyproxy.config import AuthConfig
 
 ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:"

@@ -13,9 +13,10 @@ import pytest
 from cryptography import x509
 
 from pyproxy.auth import development_ca
+from pyproxy.auth.certificate_maker import Maker, Pair
 from pyproxy.auth.certificates import CertificateError, ClientTls, database_context
 from pyproxy.auth.cryptography_maker import CryptographyMaker
-from pyproxy.auth.development_ca import Files, Maker, ensure
+from pyproxy.auth.development_ca import Files, ensure
 from pyproxy.auth.openssl_maker import OpensslMaker
 
 HAS_OPENSSL = shutil.which("openssl") is not None
@@ -157,7 +158,5 @@ def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
 def test_what_openssl_says_is_passed_on(tmp_path: Path) -> None:
     if not HAS_OPENSSL:
         pytest.skip("no openssl command")
-    from pyproxy.auth.development_ca import Pair
-
     with pytest.raises(CertificateError, match=r"openssl x509 .* failed: "):
         OpensslMaker().server(Pair(b"rubbish", b"rubbish"), ("localhost",))

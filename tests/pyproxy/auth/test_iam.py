@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyproxy.auth import iam, policy, token
-from pyproxy.auth.directory import AccessKey, Directories, StaticKeys
+from pyproxy.auth.access_key import AccessKey
+from pyproxy.auth.directory import Directories, StaticKeys
 from pyproxy.auth.sigv4 import SigningCredentials
 from tests.support.aws_oracle import NOW, boto3_token
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyproxy.auth import secrets
-from pyproxy.auth.secrets import EnvironmentSecrets, FileSecrets, Secret, SecretError
+from pyproxy.auth import secret as secret_module
+from pyproxy.auth.secret import Secret, SecretError
+from pyproxy.auth.secrets import EnvironmentSecrets, FileSecrets
 
 ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:app/db-AbCdEf"
 PASSWORD = "corr3ct-horse"
@@ -158,6 +159,8 @@ def test_the_verifier_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """PBKDF2 never per client."""
     secret = Secret("app", PASSWORD)
     first = secret.verifier
-    monkeypatch.setattr(secrets.Verifier, "from_password", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(
+        secret_module.Verifier, "from_password", lambda *_: pytest.fail("made again")
+    )
     assert secret.verifier is first
     assert first.iterations == 4096

@@ -1,0 +1,81 @@
+"""`pyproxy token`: an IAM token for an endpoint, as `aws rds generate-db-auth-token` prints it.
+
+Signed with a key of `iam.access_keys`, so it is the proxy's own keys that it tries out; nothing
+is contacted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from pyproxy import config as configuration
+from pyproxy.auth import addresses
+from pyproxy.auth.sigv4 import SigningCredentials
+from pyproxy.auth.token import generate
+from pyproxy.config import AccessKeyConfig, Config, ConfigError
+
+DONE: Final = 0
+WRONG: Final = 2
+
+
+class _UsageError(Exception):
+    """The command can't do what it was asked; the text is for standard error."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--user", required=True, help="the database user, with its case")
+    parser.add_argument("--host", help="default: the endpoint's public_host, or its host")
+    parser.add_argument("--port", type=int, help="default: the endpoint's port")
+    parser.add_argument("--endpoint", metavar="NAME", help="default: the first one")
+    parser.add_argument("--access-key-id", metavar="ID", help="default: the first one")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the token; returns the exit code, 2 for wrong usage or configuration."""
+    try:
+        config = configuration.load(arguments.config, os.environ)
+        print(make_token(config, arguments, datetime.now(UTC)))  # noqa: T201 - the answer
+    except (_UsageError, ConfigError, OSError) as error:
+        print(f"pyproxy token: {error}", file=sys.stderr)  # noqa: T201
+        return WRONG
+    return DONE
+
+
+def make_token(config: Config, arguments: argparse.Namespace, now: datetime) -> str:
+    """The token that the arguments ask for; raises _UsageError."""
+    key = _key(config, arguments.access_key_id)
+    host, port = _address(config, arguments.endpoint)
+    return generate(
+        SigningCredentials(key.access_key_id, key.secret_access_key, key.session_token),
+        host=arguments.host or host,
+        port=arguments.port or port,
+        user=arguments.user,
+        region=config.proxy.region,
+        now=now,
+    )
+
+
+def _key(config: Config, wanted: str | None) -> AccessKeyConfig:
+    for key in config.iam.access_keys:
+        if wanted in (None, key.access_key_id):
+            return key
+    if wanted is None:
+        raise _UsageError("iam.access_keys is empty: there is nothing to sign a token with")
+    raise _UsageError(f"iam.access_keys has no access key {wanted!r}")
+
+
+def _address(config: Config, wanted: str | None) -> tuple[str, int]:
+    """What clients call the endpoint: `public_host`, perhaps with a port, or where it listens."""
+    for endpoint in config.endpoints:
+        if wanted in (None, endpoint.db_proxy_endpoint_name):
+            host, port = addresses.split(endpoint.public_host, endpoint.port)
+            everywhere = endpoint.host in addresses.EVERYWHERE
+            return host or ("localhost" if everywhere else endpoint.host), port
+    raise _UsageError(f"there is no endpoint {wanted!r}")
