@@ -1,0 +1,284 @@
+"""What a server still owes: the state machine of one conversation, seen from between the two.
+
+Theory of operation. Every message that a client sends and a server answers leaves an entry in a
+queue; the reply that ends the answer takes it out again. So at any time the queue says what is
+on its way, in the order in which PostgreSQL will answer (it never answers out of order):
+
+    sent by the client      entry           ended by the reply
+    Parse                   PARSE           ParseComplete
+    Bind                    BIND            BindComplete
+    Describe                DESCRIBE        RowDescription, NoData
+    Execute                 EXECUTE         CommandComplete, EmptyQueryResponse, PortalSuspended
+    Close                   CLOSE           CloseComplete
+    Sync                    SYNC            ReadyForQuery
+    Query                   QUERY           ReadyForQuery (everything before it belongs to it)
+    FunctionCall            FUNCTION_CALL   ReadyForQuery
+    CopyDone, CopyFail      COPY_END        nothing: it marks where the copy data ends
+
+Three rules of PostgreSQL make it more than a queue:
+
+1. An error in the extended protocol discards all that follows until Sync. The entries before the
+   next SYNC are taken out; without one the conversation is `skipping` until the client sends it.
+   An error in a simple Query, a FunctionCall or at Sync itself discards nothing.
+2. While the server reads copy data it ignores Sync and Flush, and any other message ends the copy
+   with an error that swallows that message (backend/commands/copyfromparse.c, CopyGetData).
+   Such entries are taken out of the queue when the copy starts and when it ends.
+3. Between an extended message and its Sync the session is not at rest even if nothing is owed:
+   the implicit transaction is still open (`unsynced`).
+
+An entry may be `hidden`: we asked, not the client, and the answer is not forwarded. That is the
+queue of FORWARD / SKIP replies that PgBouncer calls outstanding requests. There is no FAKE: what
+a client asks is always asked of the server too, so that its answer is in order by nature.
+
+Everything that changes this state is in this file, and nothing here knows sockets or the proxy.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from protocol.postgres.errors import ProtocolError
+
+IDLE: Final = 0x49  # 'I'
+IN_TRANSACTION: Final = 0x54  # 'T'
+FAILED: Final = 0x45  # 'E'
+
+PARSE: Final = 1
+BIND: Final = 2
+DESCRIBE: Final = 3
+EXECUTE: Final = 4
+CLOSE: Final = 5
+SYNC: Final = 6
+QUERY: Final = 7
+FUNCTION_CALL: Final = 8
+COPY_END: Final = 9
+
+# How a COPY ended by the client's doing fails: CopyFail (query_canceled) or another message
+# (protocol_violation). The server has then read up to that message. Any other error stops it
+# somewhere in the data, before all that the client has sent since.
+_PROTOCOL_VIOLATION: Final = b"08P01"
+_READ_TO_THE_END_OF_COPY: Final = (b"57014", _PROTOCOL_VIOLATION)
+
+NAMES: Final = (
+    "", "Parse", "Bind", "Describe", "Execute", "Close", "Sync", "Query", "FunctionCall", "CopyEnd",
+)  # fmt: skip
+
+
+class Owed:
+    """One reply that a server owes: what for, and whether the client may see it."""
+
+    __slots__ = ("hidden", "kind")
+
+    def __init__(self, kind: int, hidden: bool = False) -> None:
+        self.kind = kind
+        self.hidden = hidden
+
+    def __repr__(self) -> str:
+        return f"<{'hidden ' if self.hidden else ''}{NAMES[self.kind]}>"
+
+
+# Most replies carry nothing of their own: one shared entry each, so that the hot path makes none.
+OWED_BIND: Final = Owed(BIND)
+OWED_DESCRIBE: Final = Owed(DESCRIBE)
+OWED_EXECUTE: Final = Owed(EXECUTE)
+OWED_CLOSE: Final = Owed(CLOSE)
+OWED_SYNC: Final = Owed(SYNC)
+OWED_QUERY: Final = Owed(QUERY)
+OWED_FUNCTION_CALL: Final = Owed(FUNCTION_CALL)
+HIDDEN_QUERY: Final = Owed(QUERY, hidden=True)
+HIDDEN_SYNC: Final = Owed(SYNC, hidden=True)
+HIDDEN_CLOSE: Final = Owed(CLOSE, hidden=True)
+_COPY_END: Final = Owed(COPY_END)
+
+
+class Conversation:
+    """The replies that one server owes, its transaction status and its copy mode."""
+
+    __slots__ = ("copying", "owed", "segment", "skipping", "status", "unsynced")
+
+    def __init__(self) -> None:
+        # In the order of the answers to come.
+        self.owed: deque[Owed] = deque()
+        # The byte of the last ReadyForQuery.
+        self.status: int = IDLE
+        # The server reads copy data: CopyInResponse was seen, and neither its end nor an error.
+        self.copying: bool = False
+        # The server discards until Sync, and the client has not sent it yet.
+        self.skipping: bool = False
+        # Extended messages were sent since the last sync point.
+        self.unsynced: bool = False
+        # How many sync points were sent: the number of the pipeline segment being sent now. Within
+        # a segment what follows a message runs only if that has succeeded.
+        self.segment: int = 0
+
+    @property
+    def at_rest(self) -> bool:
+        """Nothing owed, no transaction, no copy, no unsynced pipeline: free for another client."""
+        return (
+            self.status == IDLE
+            and not self.owed
+            and not self.unsynced
+            and not self.copying
+            and not self.skipping
+        )
+
+    @property
+    def settled(self) -> bool:
+        """Nothing owed or half-way, whatever the transaction status: a reset can start."""
+        return not self.owed and not self.unsynced and not self.copying and not self.skipping
+
+    @property
+    def awaits_ready(self) -> bool:
+        """Is a sync point unanswered? Then `status` is not that of the segment being sent."""
+        return any(entry.kind in (SYNC, QUERY, FUNCTION_CALL) for entry in self.owed)
+
+    # -- what is sent to the server ------------------------------------------------------------
+
+    def extended(self, owed: Owed) -> None:
+        """Parse, Bind, Describe, Execute or Close is on its way."""
+        self.owed.append(owed)
+        self.unsynced = True
+
+    def sync(self, owed: Owed = OWED_SYNC) -> None:
+        """Sync is on its way."""
+        self.owed.append(owed)
+        self.segment += 1
+        self.unsynced = False
+        self.skipping = False
+
+    def query(self, owed: Owed = OWED_QUERY) -> None:
+        """Query or FunctionCall is on its way: a sync point of its own."""
+        self.owed.append(owed)
+        self.segment += 1
+        self.unsynced = False
+
+    def copy_end(self) -> None:
+        """CopyDone or CopyFail is on its way: a mark in the queue.
+
+        With nothing owed it is a late one, after the server has given up: PostgreSQL ignores it,
+        and so do we.
+        """
+        if self.owed:
+            self.owed.append(_COPY_END)
+
+    # -- what the server answers ---------------------------------------------------------------
+
+    def complete(self, kind: int) -> Owed:
+        """Take out the entry that a reply ends.
+
+        Raises ProtocolError when another reply, or none, was owed: the server is out of step.
+        """
+        self._drop_copy_ends()
+        if not self.owed or self.owed[0].kind != kind:
+            raise ProtocolError(f"the server ended a {NAMES[kind]} that it did not owe: {self}")
+        return self.owed.popleft()
+
+    def described(self) -> Owed | None:
+        """RowDescription: ends a Describe; inside a simple Query it is part of its result."""
+        owed = self.owed
+        if owed and owed[0].kind == DESCRIBE:
+            return owed.popleft()
+        return None
+
+    def executed(self) -> Owed | None:
+        """CommandComplete or EmptyQueryResponse: ends an Execute, or one statement of a Query."""
+        owed = self.owed
+        ended = owed.popleft() if owed and owed[0].kind == EXECUTE else None
+        if self.copying:
+            self._copied(ended)
+        return ended
+
+    def ready(self, status: int) -> Owed:
+        """ReadyForQuery: a sync point is answered; returns its entry."""
+        self._drop_copy_ends()
+        if not self.owed or self.owed[0].kind not in (SYNC, QUERY, FUNCTION_CALL):
+            raise ProtocolError(f"a ReadyForQuery that nobody asked for: {self}")
+        answered = self.owed.popleft()
+        self._drop_copy_ends()
+        self.copying = False
+        self.status = status
+        return answered
+
+    def copy_in(self) -> list[Owed]:
+        """CopyInResponse: the server reads copy data now. Returns what it will swallow (rule 2).
+
+        What was sent before is resolved here: its order against the copy data is known. What is
+        sent from now on is resolved by the reply that ends the copy.
+        """
+        owed = self.owed
+        if not owed or owed[0].kind not in (EXECUTE, QUERY):
+            raise ProtocolError(f"a CopyInResponse that nobody asked for: {self}")
+        copier = owed.popleft()
+        # Copy data follows unless what was sent already ends it: by CopyDone or by an intruder.
+        self.copying = all(entry.kind == SYNC for entry in owed)
+        swallowed = self._swallow(intruder=True)
+        if copier.kind == EXECUTE:
+            self._reopen_pipeline()
+        owed.appendleft(copier)
+        return swallowed
+
+    def error(self, sqlstate: bytes = b"") -> list[Owed]:
+        """ErrorResponse: returns the entries that the server now discards, first one first."""
+        self._drop_copy_ends()
+        owed = self.owed
+        copying, self.copying = self.copying, False
+        if not owed or owed[0].kind in (SYNC, QUERY, FUNCTION_CALL):
+            if copying and sqlstate in _READ_TO_THE_END_OF_COPY:
+                query = owed.popleft()
+                discarded = self._swallow(intruder=sqlstate == _PROTOCOL_VIOLATION)
+                owed.appendleft(query)
+                return discarded
+            return []
+        failed = owed.popleft()
+        discarded = [failed]
+        if copying and sqlstate in _READ_TO_THE_END_OF_COPY:
+            discarded += self._swallow(intruder=sqlstate == _PROTOCOL_VIOLATION)
+        while owed and owed[0].kind != SYNC:
+            discarded.append(owed.popleft())
+        if not owed:
+            self.skipping = True
+        return discarded
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _swallow(self, *, intruder: bool) -> list[Owed]:
+        """Take out what a server in copy mode reads without an answer, up to the copy's end.
+
+        With `intruder` the first message that is neither Sync nor a copy message goes as well:
+        the error that it causes belongs to the COPY.
+        """
+        owed = self.owed
+        swallowed: list[Owed] = []
+        while owed and owed[0].kind == SYNC:
+            swallowed.append(owed.popleft())
+        if owed and owed[0].kind == COPY_END:
+            owed.popleft()
+        elif owed and intruder:
+            swallowed.append(owed.popleft())
+        return swallowed
+
+    def _copied(self, execute: Owed | None) -> None:
+        """A COPY has ended well: forget the Syncs that the server ignored, and the end mark."""
+        self.copying = False
+        query = self.owed.popleft() if execute is None and self.owed else None
+        self._swallow(intruder=False)
+        if execute is not None:
+            self._reopen_pipeline()
+        if query is not None:
+            self.owed.appendleft(query)
+
+    def _reopen_pipeline(self) -> None:
+        """A Sync that copy mode swallowed has not ended the pipeline of an extended COPY."""
+        if not self.awaits_ready:
+            self.unsynced = True
+
+    def _drop_copy_ends(self) -> None:
+        """Forget marks at the head: PostgreSQL ignores copy messages outside a copy."""
+        owed = self.owed
+        while owed and owed[0].kind == COPY_END:
+            owed.popleft()
+
+    def __repr__(self) -> str:
+        flags = [name for name in ("copying", "skipping", "unsynced") if getattr(self, name)]
+        return f"<Conversation {chr(self.status)} owed={list(self.owed)} {' '.join(flags)}>"
