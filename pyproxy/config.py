@@ -1,0 +1,307 @@
+"""The configuration: what every key is called, means, and may be.
+
+Keys are the AWS API's names in snake case, durations are in seconds, as AWS has them. What one key
+may be stands beside it; what keys may be together is in `config_checks`; `config_file` reads them.
+The reference page is written from here by `config_reference`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from pyproxy.binder import Problem, key
+
+EXTENSIONS: Final = {
+    "cancel_requests": "sends BackendKeyData and honours CancelRequest",
+    "startup_parameters": "accepts startup `options` and unlisted parameters; they pin",
+    "direct_tls": "accepts PostgreSQL 17's direct TLS",
+    "channel_binding": "offers SCRAM-SHA-256-PLUS",
+}
+
+
+class ConfigError(Exception):
+    """A configuration that can't be used; one problem per line, each with its place."""
+
+    def __init__(self, name: str, problems: Iterable[Problem]) -> None:
+        self.problems: Final = tuple(sorted(problems))
+        super().__init__("\n".join(f"{name}:{problem}" for problem in self.problems))
+
+
+@dataclass(frozen=True)
+class AuthConfig:
+    """Who may log in: a secret of `secrets`, and how its user proves to be it."""
+
+    secret_arn: str = key(doc="The ARN or the name of the secret.")
+    auth_scheme: str = key("SECRETS", "Where the credentials are.", choices=("SECRETS",))
+    iam_auth: str = key(
+        "DISABLED", "REQUIRED: only an IAM token logs in.", choices=("DISABLED", "REQUIRED")
+    )
+    client_password_auth_type: str = key(
+        "POSTGRES_SCRAM_SHA_256",
+        "How a password is proven.",
+        choices=("POSTGRES_SCRAM_SHA_256", "POSTGRES_MD5"),
+    )
+
+
+@dataclass(frozen=True)
+class ProxyConfig:
+    """The proxy as AWS knows it."""
+
+    db_proxy_name: str = key("pyproxy", "The proxy's name, in metrics and pages.")
+    engine_family: str = key("POSTGRESQL", "The protocol.", choices=("POSTGRESQL",))
+    resource_id: str = key(
+        "prx-0123456789abcdef0", "The `prx-…` of the proxy's ARN, for IAM policies."
+    )
+    region: str = key("us-east-1", "The region that IAM tokens are signed for.")
+    account_id: str = key("123456789012", "The account, for IAM policies.")
+    require_tls: bool = key(False, "Refuse clients that come in clear.")
+    idle_client_timeout: float = key(
+        1800.0, "Seconds after which an idle client is closed.", low=1, high=28_800
+    )
+    debug_logging: bool = key(False, "Log connections coming, going and being released too.")
+    default_auth_scheme: str = key(
+        "NONE",
+        "IAM_AUTH: users without a secret log in by IAM, at the database too.",
+        choices=("NONE", "IAM_AUTH"),
+    )
+    auth: tuple[AuthConfig, ...] = key((), "Who may log in.")
+    max_client_connections: int = key(
+        0, "Ours: clients at the same time; more get E-PG-14. 0: no limit.", low=0
+    )
+    connection_rate_limit: int = key(
+        0, "Ours: new clients per second; more get E-PG-15. 0: no limit.", low=0
+    )
+    drain_timeout: float = key(
+        25.0, "Ours: seconds that transactions have to finish after SIGTERM.", low=0
+    )
+
+
+@dataclass(frozen=True)
+class TlsConfig:
+    """An endpoint's certificate. Empty: one by a development authority, kept in `state_dir`."""
+
+    certificate: str = key("", "PEM file with the certificate and its chain.")
+    private_key: str = key("", "PEM file with its key, without passphrase.")
+
+
+@dataclass(frozen=True)
+class EndpointConfig:
+    """Where clients connect to."""
+
+    db_proxy_endpoint_name: str = key("default", "The endpoint's name, in logs and metrics.")
+    host: str = key("127.0.0.1", "The address to listen on; `0.0.0.0` for all.")
+    port: int = key(6432, "The port to listen on.", low=0, high=65_535)
+    public_host: str = key(
+        "", "The name that clients sign tokens for, perhaps with a port. Empty: any of its own."
+    )
+    target_role: str = key(
+        "READ_WRITE",
+        "READ_ONLY: goes to readers only.",
+        choices=("READ_WRITE", "READ_ONLY"),
+    )
+    tls: TlsConfig = key(TlsConfig, "The certificate shown to clients.")
+
+
+@dataclass(frozen=True)
+class ConnectionPoolConfig:
+    """How many database connections there may be, and what they are like."""
+
+    max_connections_percent: int = key(
+        100,
+        "Percent of the target's own `max_connections` that the proxy may use.",
+        low=1,
+        high=100,
+    )
+    max_idle_connections_percent: int = key(
+        50, "Percent of it that may stay open though idle for 5 minutes.", low=0, high=100
+    )
+    connection_borrow_timeout: float = key(
+        120.0,
+        "Seconds that a client waits for a database connection; 0 refuses at once.",
+        low=0,
+        high=300,
+    )
+    session_pinning_filters: tuple[str, ...] = key(
+        (), "AWS has none for PostgreSQL; kept for its name.", choices=("EXCLUDE_VARIABLE_SETS",)
+    )
+    init_query: str = key("", "SQL that each new database connection runs first.")
+
+
+@dataclass(frozen=True)
+class TargetConfig:
+    """A database."""
+
+    id: str = key(doc="The target's name, in logs and metrics.")
+    host: str = key("127.0.0.1", "Its address.")
+    port: int = key(5432, "Its port.", low=1, high=65_535)
+    tls: str = key(
+        "prefer",
+        "As libpq's sslmode.",
+        choices=("disable", "prefer", "require", "verify-ca", "verify-full"),
+    )
+    root_certificate: str = key("", "Ours: PEM file of the authorities to believe.")
+
+
+@dataclass(frozen=True)
+class TargetGroupConfig:
+    """The databases behind the proxy."""
+
+    connection_pool_config: ConnectionPoolConfig = key(
+        ConnectionPoolConfig, "Its database connections."
+    )
+    targets: tuple[TargetConfig, ...] = key((), "The databases; the first one is the writer.")
+
+
+@dataclass(frozen=True)
+class SecretsConfig:
+    """Where the passwords are."""
+
+    provider: str = key(
+        "file",
+        "file: a YAML file; environment: variables; aws: Secrets Manager.",
+        choices=("file", "environment", "aws"),
+    )
+    file: str = key("secrets.yaml", "For `file`: {<ARN or name>: {username: …, password: …}}.")
+    endpoint_url: str = key("", "For `aws`: another Secrets Manager, such as LocalStack or moto.")
+    refresh_interval: float = key(5.0, "Seconds between two looks for new passwords.", low=0.1)
+
+
+@dataclass(frozen=True)
+class AccessKeyConfig:
+    """An access key that may sign IAM tokens, and what it may do."""
+
+    access_key_id: str = key(doc="Its id.")
+    secret_access_key: str = key(doc="Its secret.", secret=True)
+    session_token: str = key("", "For temporary credentials.", secret=True)
+    policies: tuple[object, ...] = key((), "IAM policy documents; none allow nothing.")
+
+
+@dataclass(frozen=True)
+class IamConfig:
+    """Who may sign IAM tokens."""
+
+    access_keys: tuple[AccessKeyConfig, ...] = key((), "The keys.")
+    endpoint_url: str = key("", "Ours: a moto or LocalStack whose IAM and STS are asked for keys.")
+
+
+@dataclass(frozen=True)
+class FailoverConfig:
+    """How a dead primary is noticed and replaced."""
+
+    probe_interval: float = key(
+        1.0, "Seconds between two probes of a target; a tenth while degraded.", low=0.05
+    )
+    failure_threshold: int = key(3, "Failed probes after which a target is down.", low=1)
+    promote: bool = key(True, "Promote the standby ourselves; false: follow whoever does.")
+
+
+@dataclass(frozen=True)
+class MonitoringConfig:
+    """The user that probes the targets."""
+
+    user: str = key("rdsproxyadmin", "Its name.")
+    secret: str = key("", "Its secret, as in `secrets`. Empty: targets are not probed.")
+
+
+@dataclass(frozen=True)
+class HttpConfig:
+    """Metrics, health, the API and the page."""
+
+    host: str = key("127.0.0.1", "The address to listen on.")
+    port: int = key(8432, "The port to listen on.", low=0, high=65_535)
+
+
+@dataclass(frozen=True)
+class CompatibilityConfig:
+    """Where AWS's documents are silent or disagree: which way to take."""
+
+    set_local: str = key(
+        "pin", "Do `SET LOCAL` and `SET TRANSACTION` pin? (Q-01)", choices=("pin", "no_pin")
+    )
+    set_config_local: str = key(
+        "no_pin", "Does `set_config(…, true)` pin? (Q-01)", choices=("pin", "no_pin")
+    )
+    named_parse: str = key(
+        "no_pin", "Does a named protocol-level statement pin? (PS-04)", choices=("pin", "no_pin")
+    )
+    preset: str = key(
+        "", "legacy_2023: every Parse pins, as until November 2023.", choices=("", "legacy_2023")
+    )
+    extended_query_metrics: bool = key(
+        False, "Count the extended protocol in QueryRequests and its latency too (M-31)."
+    )
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything."""
+
+    proxy: ProxyConfig = key(ProxyConfig, "The proxy as AWS knows it.")
+    endpoints: tuple[EndpointConfig, ...] = key((EndpointConfig(),), "Where clients connect to.")
+    target_group: TargetGroupConfig = key(TargetGroupConfig, "The databases.")
+    secrets: SecretsConfig = key(SecretsConfig, "Where the passwords are.")
+    iam: IamConfig = key(IamConfig, "Who may sign IAM tokens.")
+    failover: FailoverConfig = key(FailoverConfig, "How a dead primary is replaced.")
+    monitoring: MonitoringConfig = key(MonitoringConfig, "The user that probes the targets.")
+    http: HttpConfig = key(HttpConfig, "Metrics, health, the API and the page.")
+    pool_mode: str = key(
+        "transaction",
+        "session: a client keeps its database connection until it leaves.",
+        choices=("transaction", "session"),
+    )
+    state_dir: str = key("", "Where what must last is kept. Empty: a folder of the user's.")
+    workers: int = key(1, "Processes; one serves all.", low=1, high=1)
+    extensions: tuple[str, ...] = key(
+        (), "What RDS Proxy hasn't, by name.", choices=tuple(EXTENSIONS)
+    )
+    compatibility: CompatibilityConfig = key(
+        CompatibilityConfig, "Where AWS's documents are silent."
+    )
+
+    def changes_to(self, new: Config) -> Changes:
+        """What a reload would change."""
+        return Changes(tuple(_differences(self, new, "")))
+
+
+# Sections that are read once, at the start.
+_AT_START: Final = ("endpoints", "target_group.targets", "secrets", "iam", "http", "state_dir")
+_AT_START_TOO: Final = ("pool_mode", "compatibility", "workers", "failover", "monitoring")
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The keys that differ between two configurations."""
+
+    paths: tuple[str, ...]
+
+    @property
+    def need_restart(self) -> tuple[str, ...]:
+        """Those that a running proxy does not take over."""
+        return tuple(path for path in self.paths if path.startswith(_AT_START + _AT_START_TOO))
+
+    def summary(self) -> str:
+        """In words, for the log."""
+        if not self.paths:
+            return "nothing has changed"
+        later = self.need_restart
+        now = [path for path in self.paths if path not in later]
+        parts = []
+        if now:
+            parts.append("changed: " + ", ".join(now))
+        if later:
+            parts.append("needs a restart: " + ", ".join(later))
+        return "; ".join(parts)
+
+
+def _differences(old: object, new: object, path: str) -> Iterable[str]:
+    if old == new:
+        return
+    if not dataclasses.is_dataclass(old):
+        yield path
+        return
+    for field in dataclasses.fields(old):
+        inner = f"{path}.{field.name}" if path else field.name
+        yield from _differences(getattr(old, field.name), getattr(new, field.name), inner)

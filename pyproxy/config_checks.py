@@ -1,0 +1,158 @@
+"""What keys of the configuration may not be together: each check yields the problems it finds."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
+
+from pyproxy.auth.policy import PolicyError, parse
+from pyproxy.binder import Place, Problem
+from pyproxy.config import Config
+
+Found = Iterator[tuple[str, str]]
+
+
+def check(config: Config, places: Mapping[str, Place]) -> Iterable[Problem]:
+    """Every problem, at the place of the key that it is about."""
+    found = [problem for find in CHECKS for problem in find(config)]
+    for path, text in (*found, *_pool(config, places)):
+        place = _nearest(path, places)
+        yield Problem(place.line, place.column, path, text)
+
+
+def _targets(config: Config) -> Found:
+    targets = config.target_group.targets
+    if not targets:
+        yield (
+            "target_group.targets",
+            "there is no database to connect to; add one: {id, host, port}",
+        )
+    ids: dict[str, int] = {}
+    for index, target in enumerate(targets):
+        path = f"target_group.targets[{index}]"
+        if not target.id:
+            yield f"{path}.id", "it must not be empty"
+        elif target.id in ids:
+            yield f"{path}.id", f"{target.id} is also the id of targets[{ids[target.id]}]"
+        ids.setdefault(target.id, index)
+        if target.tls == "verify-ca" and not target.root_certificate:
+            yield f"{path}.tls", "verify-ca needs root_certificate; or use verify-full"
+
+
+def _endpoints(config: Config) -> Found:
+    if not config.endpoints:
+        yield "endpoints", "there is no endpoint to listen on"
+    names: set[str] = set()
+    addresses: dict[tuple[str, int], str] = {}
+    http = (config.http.host, config.http.port)
+    for index, endpoint in enumerate(config.endpoints):
+        path = f"endpoints[{index}]"
+        name = endpoint.db_proxy_endpoint_name
+        if not name or name in names:
+            why = f"{name} is the name of two endpoints" if name else "it must not be empty"
+            yield f"{path}.db_proxy_endpoint_name", why
+        names.add(name)
+        address = (endpoint.host, endpoint.port)
+        if endpoint.port and address in addresses:
+            yield f"{path}.port", f"endpoint {addresses[address]} listens on {address[1]} already"
+        elif endpoint.port and address == http:
+            yield f"{path}.port", f"http listens on {address[1]} already"
+        addresses[address] = name
+        if bool(endpoint.tls.certificate) != bool(endpoint.tls.private_key):
+            yield f"{path}.tls", "certificate and private_key are given together, or neither"
+        if endpoint.target_role == "READ_ONLY" and len(config.target_group.targets) < 2:
+            yield f"{path}.target_role", "READ_ONLY needs a second target, the reader"
+
+
+def _pool(config: Config, places: Mapping[str, Place]) -> Found:
+    pool = config.target_group.connection_pool_config
+    path = "target_group.connection_pool_config.max_idle_connections_percent"
+    # S-03; the default gives way to a smaller maximum.
+    if path in places and pool.max_idle_connections_percent > pool.max_connections_percent:
+        yield path, "it must not be more than max_connections_percent"
+    if pool.session_pinning_filters:
+        yield (
+            "target_group.connection_pool_config.session_pinning_filters",
+            "RDS Proxy has filters for MySQL only; leave it empty (Q-24)",
+        )
+
+
+def _iam(config: Config) -> Found:
+    ids: set[str] = set()
+    for index, access_key in enumerate(config.iam.access_keys):
+        path = f"iam.access_keys[{index}]"
+        if access_key.access_key_id in ids:
+            yield f"{path}.access_key_id", f"{access_key.access_key_id} is given twice"
+        ids.add(access_key.access_key_id)
+        for number, document in enumerate(access_key.policies):
+            try:
+                parse(document)
+            except PolicyError as error:
+                yield f"{path}.policies[{number}]", str(error)
+    nobody = not config.iam.access_keys and not config.iam.endpoint_url
+    wanted = [i for i, entry in enumerate(config.proxy.auth) if entry.iam_auth == "REQUIRED"]
+    if nobody and wanted:
+        yield (
+            f"proxy.auth[{wanted[0]}].iam_auth",
+            "nobody could sign a token: give iam.access_keys or iam.endpoint_url",
+        )
+
+
+def _auth(config: Config) -> Found:
+    seen: dict[str, int] = {}
+    for index, entry in enumerate(config.proxy.auth):
+        path = f"proxy.auth[{index}].secret_arn"
+        if not entry.secret_arn:
+            yield path, "it must not be empty"
+        elif entry.secret_arn in seen:
+            yield path, f"the same secret as in auth[{seen[entry.secret_arn]}]"
+        seen.setdefault(entry.secret_arn, index)
+    if not config.proxy.auth and config.proxy.default_auth_scheme == "NONE":
+        yield "proxy.auth", "nobody could log in: add {secret_arn: …}"
+
+
+def _secrets(config: Config) -> Found:
+    secrets = config.secrets
+    if secrets.provider == "file" and not secrets.file:
+        yield "secrets.file", "it must not be empty"
+    if secrets.provider != "aws" and secrets.endpoint_url:
+        yield "secrets.endpoint_url", f"it means nothing to provider {secrets.provider}"
+
+
+def _extensions(config: Config) -> Found:
+    for index, name in enumerate(config.extensions):
+        if name in config.extensions[:index]:
+            yield f"extensions[{index}]", f"{name} is given twice"
+
+
+def _http(config: Config) -> Found:
+    host = config.http.host
+    if host and not _listenable(host):
+        yield "http.host", "it is neither an address nor a host name"
+
+
+def _listenable(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host.replace("-", "").replace(".", "").replace("_", "").isalnum()
+    return True
+
+
+def _nearest(path: str, places: Mapping[str, Place]) -> Place:
+    """The place of a key, or of the closest one around it that was given."""
+    while path and path not in places:
+        path = path[: max(path.rfind("."), path.rfind("["), 0)]
+    return places.get(path, Place(1, 1))
+
+
+CHECKS: Final[tuple[Callable[[Config], Found], ...]] = (
+    _targets,
+    _endpoints,
+    _auth,
+    _iam,
+    _secrets,
+    _extensions,
+    _http,
+)

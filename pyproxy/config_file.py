@@ -1,0 +1,67 @@
+"""The configuration, read from its file.
+
+config = load(Path("pyproxy.yaml"), os.environ)     # Config, or ConfigError with all problems
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pyproxy.binder import Problem, bind
+from pyproxy.config import Config, ConfigError, EndpointConfig, TlsConfig
+from pyproxy.config_checks import check
+
+
+def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
+    """Read a file; paths in it are relative to its folder. Raises ConfigError and OSError."""
+    try:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        problem = Problem(1, 1, "", f"not UTF-8, from byte {error.start} on")
+        raise ConfigError(str(path), [problem]) from None
+    return parse(text, name=str(path), environment=environment, folder=path.parent)
+
+
+def parse(text: str, *, name: str, environment: Mapping[str, str], folder: Path = Path()) -> Config:
+    """Read a text; `name` stands for the file in errors. Raises ConfigError."""
+    bound = bind(text, Config, environment)
+    problems = list(bound.problems)
+    config: Config | None = bound.value
+    if config is not None:
+        problems = list(check(config, bound.places))
+    if config is None or problems:
+        raise ConfigError(name, problems)
+    return _resolved(config, folder)
+
+
+def _resolved(config: Config, folder: Path) -> Config:
+    """With absolute paths, and the state folder that an empty one stands for."""
+
+    def absolute(path: str) -> str:
+        return str((folder / Path(path).expanduser()).absolute()) if path else ""
+
+    def with_tls(endpoint: EndpointConfig) -> EndpointConfig:
+        tls = endpoint.tls
+        tls = TlsConfig(absolute(tls.certificate), absolute(tls.private_key))
+        return dataclasses.replace(endpoint, tls=tls)
+
+    targets = tuple(
+        dataclasses.replace(target, root_certificate=absolute(target.root_certificate))
+        for target in config.target_group.targets
+    )
+    return dataclasses.replace(
+        config,
+        endpoints=tuple(with_tls(endpoint) for endpoint in config.endpoints),
+        target_group=dataclasses.replace(config.target_group, targets=targets),
+        secrets=dataclasses.replace(config.secrets, file=absolute(config.secrets.file)),
+        state_dir=absolute(config.state_dir) or str(default_state_dir(os.environ)),
+    )
+
+
+def default_state_dir(environment: Mapping[str, str]) -> Path:
+    """The folder of this user (XDG Base Directory Specification)."""
+    base = environment.get("XDG_STATE_HOME") or ""
+    return (Path(base) if base else Path.home() / ".local" / "state") / "pyproxy"
