@@ -123,7 +123,7 @@ class PoolRow(TypedDict):
 
 
 class PinRow(TypedDict):
-    """Pins of one rule and one statement, counted together."""
+    """Pins of one rule, one statement and one application, counted together."""
 
     rule: str
     reason: str
@@ -131,6 +131,10 @@ class PinRow(TypedDict):
 
     digest: str
     """The statement with its literals replaced."""
+
+    application_name: str
+    driver: str
+    """The driver, as far as its application_name tells; or ""."""
 
     count: int
     """Sessions pinned since the start."""

@@ -40,6 +40,8 @@ def pin_row(rule: str, digest: str, remedy: str) -> PinRow:
         "count": 12,
         "held": 3,
         "held_seconds": 340.5,
+        "application_name": "psql",
+        "driver": "psql",
         "remedy": remedy,
     }
 

@@ -1,0 +1,54 @@
+"""The digest of a text, as RDS Proxy's log shows it (LG-05).
+
+    set search_path to "$user", public   ->   set search_path to $1, $2
+
+Lower case, spaces collapsed, literals replaced by $1, $2, …; in a SET the values too, whatever
+they look like.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pyproxy.pinning import sql
+
+# Long enough to recognise a statement by; a log line has room for it.
+LIMIT: Final = 1_000
+
+_VALUES_FOLLOW: Final = frozenset({"to", "=", "names", "zone", "level", "role"})
+
+
+def digest(text: str, *, standard_conforming_strings: bool = True) -> str:
+    """The digest of a whole text, however many statements it has."""
+    parts: list[str] = []
+    number = length = 0
+    end = -1
+    setting = in_values = levels = False
+    starts = True
+    for token in sql.tokens(text, standard_conforming_strings=standard_conforming_strings):
+        if starts:
+            setting, in_values = token.text == "set", False
+        starts = token.text == ";" and token.kind == sql.SYMBOL
+        value = token.kind in (sql.LITERAL, sql.PARAMETER) or (
+            in_values and token.kind in (sql.WORD, sql.NAME)
+        )
+        if value:
+            number += 1
+            word = f"${number}"
+        else:
+            word = text[token.start : token.end].lower()
+        if setting and token.kind in (sql.WORD, sql.SYMBOL) and not in_values:
+            in_values = token.text in _VALUES_FOLLOW
+            levels = in_values and token.text == "level"
+        elif value and setting and levels:
+            # `isolation level $1 uncommitted`: only the first word, as was seen.
+            in_values = False
+        if end >= 0 and token.start > end:
+            parts.append(" ")
+            length += 1
+        end = token.end
+        parts.append(word)
+        length += len(word)
+        if length >= LIMIT:
+            break
+    return "".join(parts)[:LIMIT]

@@ -1,0 +1,306 @@
+"""What can be seen of a running proxy: the JSON API's rows and the metrics' readings.
+
+It reads the rooms when somebody asks and keeps nothing itself, so the hot path owes it nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import pyproxy
+from protocol.postgres.conversation import IDLE
+from pyproxy.dashboard.view import (
+    ClientRow,
+    EndpointRow,
+    EventRow,
+    PinRow,
+    PoolRow,
+    ProxySummary,
+    ServerRow,
+    TargetRow,
+)
+from pyproxy.logs import format_address
+from pyproxy.metrics.counters import ClientCounters, TargetCounters
+from pyproxy.metrics.gauges import TargetGauges
+from pyproxy.pinning.ledger import remedy
+from pyproxy.postgres.server import ServerConnection
+from pyproxy.postgres.servers import Servers
+from pyproxy.postgres.session import Session
+from pyproxy.targets.target import Target
+
+if TYPE_CHECKING:
+    from pyproxy.app import App
+    from pyproxy.pinning.ledger import remedy
+from pyproxy.pooling.pool import Pool
+
+# How many events are remembered.
+EVENTS: Final = 1000
+
+
+class ProxyReadings:
+    """The metrics' source: gauges are taken here, now; counters are where they are counted."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self.own: Final = app.counters
+
+    @property
+    def proxy_name(self) -> str:
+        """ProxyName."""
+        return self._app.config.proxy.db_proxy_name
+
+    @property
+    def target_group(self) -> str:
+        """TargetGroup: RDS Proxy has one."""
+        return "default"
+
+    @property
+    def count_extended_queries(self) -> bool:
+        """M-31."""
+        return self._app.config.compatibility.extended_query_metrics
+
+    def endpoints(self) -> Sequence[tuple[str, str, ClientCounters]]:
+        """Name, target role and counters of each endpoint."""
+        roles = {e.db_proxy_endpoint_name: e.target_role for e in self._app.config.endpoints}
+        return [
+            (name, roles.get(name, "READ_WRITE"), endpoint.counters)
+            for name, endpoint in self._app.endpoints.items()
+        ]
+
+    def targets(self) -> Sequence[tuple[str, str, TargetCounters, TargetGauges]]:
+        """Id, role, counters and gauges of each target."""
+        return [(t.id, _role(t), t.counters, self.gauges(t)) for t in self._app.targets]
+
+    def gauges(self, target: Target) -> TargetGauges:
+        """One pass over the target's servers."""
+        servers = [s for group in self._app.all_servers() for s in group.all if s.target is target]
+        lent = [server for server in servers if server.session is not None]
+        percent = self._app.config.target_group.connection_pool_config.max_connections_percent
+        return TargetGauges(
+            connections=len(servers) + self._opening(target),
+            with_tls=sum(server.tls for server in servers),
+            borrowed=len(lent),
+            in_transaction=sum(_in_transaction(server) for server in lent),
+            pinned=sum(_pinned(server) for server in lent),
+            max_allowed=target.limits.allowed(percent) if target.limits is not None else 0,
+            available=target.available,
+            waiting=sum(
+                len(pool.waiting)
+                for group in self._app.all_servers()
+                if group.target is target
+                for pool in group.pools
+            ),
+        )
+
+    def _opening(self, target: Target) -> int:
+        groups: Iterable[Servers] = self._app.all_servers()
+        return sum(pool.opening for g in groups if g.target is target for pool in g.pools)
+
+
+class ProxyView:
+    """The application, seen from outside."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._events: deque[EventRow] = deque(maxlen=EVENTS)
+        self._event_number = 0
+        self._readings = ProxyReadings(app)
+
+    def happened(self, event: str, category: str, message: str) -> None:
+        """Remember an event (EV)."""
+        self._event_number += 1
+        self._events.append(
+            EventRow(
+                id=self._event_number,
+                time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+                event=event,
+                category=category,
+                message=message,
+            )
+        )
+
+    # -- the JSON API --------------------------------------------------------------------------
+
+    def proxy(self) -> ProxySummary:
+        """The proxy as a whole."""
+        app = self._app
+        config = app.config
+        gauges = [self._readings.gauges(target) for target in app.targets]
+        return ProxySummary(
+            db_proxy_name=config.proxy.db_proxy_name,
+            version=pyproxy.__version__,
+            engine_family=config.proxy.engine_family,
+            pool_mode=config.pool_mode,
+            uptime=time.time() - app.started_at,
+            extensions=sorted(config.extensions),
+            endpoints=[self._endpoint(name) for name in app.endpoints],
+            clients=sum(endpoint.counters.open for endpoint in app.endpoints.values()),
+            clients_waiting=sum(gauge.waiting for gauge in gauges),
+            servers=sum(gauge.connections for gauge in gauges),
+            borrowed=sum(gauge.borrowed for gauge in gauges),
+            in_transaction=sum(gauge.in_transaction for gauge in gauges),
+            pinned=sum(gauge.pinned for gauge in gauges),
+            max_connections=sum(gauge.max_allowed for gauge in gauges),
+            pins_total=sum(sum(target.counters.pins.values()) for target in app.targets),
+        )
+
+    def clients(self) -> Iterator[ClientRow]:
+        """Client connections that have logged in."""
+        now = self._app.now()
+        for name, endpoint in self._app.endpoints.items():
+            for session in list(endpoint.sessions):
+                yield self._client(name, session, now)
+
+    def servers(self) -> Iterator[ServerRow]:
+        """Server connections."""
+        now = self._app.now()
+        for servers in self._app.all_servers():
+            for server in list(servers.all):
+                yield self._server(server, now)
+
+    def pools(self) -> Iterator[PoolRow]:
+        """Pools."""
+        now = self._app.now()
+        for servers in self._app.all_servers():
+            for pool in list(servers.pools):
+                first = pool.next_waiting()
+                yield PoolRow(
+                    pool=_pool_name(pool),
+                    target=servers.target.id,
+                    user=pool.key.user,
+                    database=pool.key.database,
+                    servers=pool.size,
+                    idle=len(pool.idle),
+                    borrowed=len(pool.lent),
+                    pinned=sum(_pinned(server) for server in pool.lent),
+                    waiting=len(pool.waiting),
+                    longest_wait=now - first.waiting_since if first is not None else 0.0,
+                )
+
+    def pins(self) -> Iterator[PinRow]:
+        """Pins by rule, digest and application, those with the most pins first."""
+        ledger = self._app.ledger
+        now = self._app.now()
+        for group in ledger.groups():
+            yield PinRow(
+                rule=group.rule,
+                reason=group.reason,
+                digest=group.digest,
+                application_name=group.application,
+                driver=group.driver,
+                count=group.count,
+                held=group.held,
+                held_seconds=ledger.seconds(group, now),
+                remedy=remedy(group.rule),
+            )
+
+    def targets(self) -> Iterator[TargetRow]:
+        """Targets."""
+        for target in self._app.targets:
+            gauges = self._readings.gauges(target)
+            yield TargetRow(
+                id=target.id,
+                host=target.config.host,
+                port=target.config.port,
+                role=_role(target),
+                available=gauges.available,
+                reason="" if gauges.available else target.trouble or "not asked yet",
+                servers=gauges.connections,
+                borrowed=gauges.borrowed,
+                in_transaction=gauges.in_transaction,
+                pinned=gauges.pinned,
+                max_connections=gauges.max_allowed,
+            )
+
+    def events(self) -> Iterable[EventRow]:
+        """The latest events, oldest first."""
+        return list(self._events)
+
+    def ready(self) -> tuple[bool, str]:
+        """It listens, and a target is available or was never asked yet."""
+        app = self._app
+        if not app.listening:
+            return False, "the proxy is not accepting connections"
+        troubles = [f"target {t.id}: {t.trouble}" for t in app.targets if t.trouble]
+        if len(troubles) == len(app.targets):
+            return False, "no target is available: " + "; ".join(troubles)
+        return True, "listening, and a target is available"
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _endpoint(self, name: str) -> EndpointRow:
+        app = self._app
+        listener = app.listeners[name]
+        role = next(e.target_role for e in app.config.endpoints if e.db_proxy_endpoint_name == name)
+        return EndpointRow(
+            db_proxy_endpoint_name=name,
+            host=listener.host,
+            port=listener.port,
+            target_role=role,
+            clients=app.endpoints[name].counters.open,
+        )
+
+    def _client(self, endpoint: str, session: Session, now: float) -> ClientRow:
+        server = session.server
+        if server is not None:
+            state = "ACTIVE" if not server.conversation.at_rest else "IDLE"
+        else:
+            state = "WAITING" if session.waiting else "IDLE"
+        host, port = format_address(session.transport.get_extra_info("peername"))
+        since = session.waiting_since if state == "WAITING" else session.idle_since
+        return ClientRow(
+            id=session.id,
+            endpoint=endpoint,
+            pool=_pool_name(session.pool),
+            user=session.pool.key.user,
+            database=session.pool.key.database,
+            application_name=session.application_name or "",
+            address=f"{host}:{port}",
+            tls=session.tls,
+            state=state,
+            server=server.id if server is not None else None,
+            pin=session.pin.rule if session.pin is not None else None,
+            age=now - session.born,
+            state_age=max(now - since, 0.0),
+        )
+
+    def _server(self, server: ServerConnection, now: float) -> ServerRow:
+        session = server.session
+        pin = session.pin if session is not None else None
+        return ServerRow(
+            id=server.id,
+            target=server.target.id,
+            pool=_pool_name(server.pool),
+            process_id=server.key[0] if server.key is not None else 0,
+            tls=server.tls,
+            state=server.state,
+            client=session.id if session is not None else None,
+            in_transaction=server.conversation.status != IDLE,
+            pin=pin.rule if pin is not None else None,
+            age=now - server.born,
+            state_age=now - server.idle_since,
+        )
+
+
+def _pool_name(pool: Pool[ServerConnection]) -> str:
+    """user@database, and the startup settings that make it a pool of its own."""
+    key = pool.key
+    settings = "".join(f" {name}={value}" for name, value in key.startup)
+    return f"{key.user}@{key.database}{settings}"
+
+
+def _role(target: Target) -> str:
+    return "READ_WRITE" if target.writable else "READ_ONLY"
+
+
+def _in_transaction(server: ServerConnection) -> bool:
+    """In a transaction, as far as the last answer told; a pinned one counts too (M-15)."""
+    return server.conversation.status != IDLE
+
+
+def _pinned(server: ServerConnection) -> bool:
+    return server.session is not None and server.session.pin is not None
