@@ -1,0 +1,140 @@
+"""One pool: the servers of one user, database and startup settings (C-06, ST-05).
+
+A server's state is the collection that holds it: `idle`, `lent`, or neither while it is being
+opened, reset or closed. It cannot be in two places, and the gauges read the sizes.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from pyproxy.errors import ProxyError
+
+
+class PoolKey(NamedTuple):
+    """What two clients must have in common to share servers."""
+
+    user: str
+    database: str
+    startup: tuple[tuple[str, str], ...] = ()
+    """Startup settings of the server connection, sorted by name (ST-05)."""
+
+
+class Lendable(Protocol):
+    """What a pool must know of a server."""
+
+    born: float
+    """When it was opened, in seconds of the pool's clock."""
+
+    idle_since: float
+
+
+S_contra = TypeVar("S_contra", contravariant=True)
+
+
+class Borrower(Protocol[S_contra]):
+    """Who waits for a server, and is called back exactly once while it waits."""
+
+    waiting_since: float
+
+    def lent(self, server: S_contra) -> None:
+        """The server is yours until you release it."""
+
+    def refused(self, error: ProxyError) -> None:
+        """There is none for you: the wait was too long, or the target does not let us in."""
+
+
+S = TypeVar("S", bound=Lendable)
+
+
+class Pool(Generic[S]):
+    """Idle servers, lent ones, and the clients that wait, first come first served."""
+
+    __slots__ = (
+        "clients",
+        "failure",
+        "idle",
+        "key",
+        "lent",
+        "opening",
+        "parameters",
+        "retry_at",
+        "size",
+        "waiting",
+    )
+
+    def __init__(self, key: PoolKey) -> None:
+        self.key = key
+        # Last in, first out: the warm ones work, the others may age.
+        self.idle: list[S] = []
+        self.lent: set[S] = set()
+        # In the order of arrival; the values mean nothing (an ordered set with O(1) removal).
+        self.waiting: OrderedDict[Borrower[S], None] = OrderedDict()
+        # Client connections that use it; while there are any it is not forgotten.
+        self.clients = 0
+        # Connections under way; each has its place in the budget already.
+        self.opening = 0
+        # Servers that exist, wherever they are: idle, lent, being reset or closed.
+        self.size = 0
+        # What the newest server reported at its login (C-21); None while none is known.
+        self.parameters: dict[str, str] | None = None
+        # Why the last attempt to open a server failed, and when the next one may start.
+        self.failure: str = ""
+        self.retry_at = 0.0
+
+    def take(self) -> S | None:
+        """Lend the server that was used last, or None: then `wait` or go without."""
+        if not self.idle:
+            return None
+        server = self.idle.pop()
+        self.lent.add(server)
+        return server
+
+    def wait(self, borrower: Borrower[S]) -> None:
+        """Stand in line. Source: PgBouncer's waiting_client_list, first in, first out."""
+        self.waiting[borrower] = None
+
+    def leave(self, borrower: Borrower[S]) -> bool:
+        """Step out of the line; was the borrower in it?"""
+        if borrower not in self.waiting:
+            return False
+        del self.waiting[borrower]
+        return True
+
+    def next_waiting(self) -> Borrower[S] | None:
+        """Who has waited longest, without moving it."""
+        return next(iter(self.waiting), None)
+
+    def hand_over(self, server: S) -> Borrower[S] | None:
+        """A free server: it is lent on to the first in line, who is returned, or becomes idle."""
+        if self.waiting:
+            borrower, _ = self.waiting.popitem(last=False)
+            self.lent.add(server)
+            return borrower
+        self.lent.discard(server)
+        self.idle.append(server)
+        return None
+
+    def withdraw(self, server: S) -> None:
+        """The server is in no collection any more: it is being reset or closed."""
+        self.lent.discard(server)
+        if server in self.idle:
+            self.idle.remove(server)
+
+    def expired(self, now: float, timeout: float) -> list[Borrower[S]]:
+        """Those who have waited `timeout` seconds; they are out of the line now (S-04)."""
+        expired: list[Borrower[S]] = []
+        for borrower in self.waiting:
+            if now - borrower.waiting_since < timeout:
+                break
+            expired.append(borrower)
+        for borrower in expired:
+            del self.waiting[borrower]
+        return expired
+
+    def __repr__(self) -> str:
+        return (
+            f"<Pool {self.key.user}@{self.key.database} idle={len(self.idle)} lent={len(self.lent)}"
+            f" waiting={len(self.waiting)} opening={self.opening}>"
+        )

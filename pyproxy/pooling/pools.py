@@ -1,0 +1,263 @@
+"""All pools of one target: the budget that they share, and the care of their servers.
+
+The budget is `max_connections_percent` of what the target itself allows (S-02). A place in it is
+taken before a connection is opened and given back when the database has let go of it, so the
+target never sees more connections than that, whatever the clients do.
+
+Who gets a place when there is none left:
+
+- An idle server of another pool makes room, the one idle for longest.
+- A busy pool passes one on when another pool's first client has waited longer than its own and
+  that pool has less than its fair share: so no pool starves beside a busy one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, Generic
+
+from pyproxy.errors import ProxyError, borrow_timeout
+from pyproxy.pooling.pool import Borrower, Pool, PoolKey, S
+
+# S-15: a connection is idle for the percentage below once it was unused for five minutes.
+IDLE_MARK: Final = 300.0
+# S-14: closed some time after 24 hours; the jitter keeps them from dying together.
+MAX_LIFE: Final = 24 * 3600.0
+LIFE_JITTER: Final = 0.1
+# After a failed attempt to open a server: seconds to the next one, doubled up to the second.
+FIRST_RETRY: Final = 0.1
+LAST_RETRY: Final = 2.0
+
+
+@dataclass(frozen=True)
+class PoolLimits:
+    """The settings that the pools obey, in AWS's words; numbers of connections, and seconds."""
+
+    max_connections: int = 1
+    max_idle_connections: int = 1
+    connection_borrow_timeout: float = 120.0
+
+
+class Pools(Generic[S]):
+    """The pools of a target.
+
+    `open_server(pool)` starts to open one; it ends in `opened` or `open_failed`, exactly once.
+    `close_server(server)` starts to close one; it ends in `closed`, exactly once, as does the
+    life of a server that dies by itself.
+    """
+
+    def __init__(
+        self,
+        limits: PoolLimits,
+        *,
+        open_server: Callable[[Pool[S]], None],
+        close_server: Callable[[S, str], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.limits = limits
+        self._open_server = open_server
+        self._close_server = close_server
+        self._clock = clock
+        self._pools: dict[PoolKey, Pool[S]] = {}
+        # Pools with clients in line, whether or not a server is on its way.
+        self._hungry: dict[PoolKey, Pool[S]] = {}
+        # Places taken in the budget: servers opening, open, or not let go of yet.
+        self.used = 0
+        # Of those, being closed on our initiative: their places will be free.
+        self._leaving: set[S] = set()
+
+    def __iter__(self) -> Iterator[Pool[S]]:
+        return iter(self._pools.values())
+
+    def pool(self, key: PoolKey) -> Pool[S]:
+        """The pool of this key, made if it is new."""
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = Pool(key)
+        return pool
+
+    # -- borrowing and releasing ---------------------------------------------------------------
+
+    def wait(self, pool: Pool[S], borrower: Borrower[S]) -> None:
+        """Stand in line for a server of `pool`, which has none idle; one is opened if it may be.
+
+        Refuses at once when `connection_borrow_timeout` is 0 (Q-17).
+        """
+        if self.limits.connection_borrow_timeout <= 0:
+            borrower.refused(borrow_timeout())
+            return
+        borrower.waiting_since = self._clock()
+        pool.wait(borrower)
+        self._hungry[pool.key] = pool
+        self._grow(pool)
+
+    def leave(self, pool: Pool[S], borrower: Borrower[S]) -> None:
+        """Step out of the line."""
+        pool.leave(borrower)
+        if not pool.waiting:
+            self._hungry.pop(pool.key, None)
+
+    def release(self, pool: Pool[S], server: S) -> None:
+        """A server at rest comes back: to the first in line, to another pool, or idle.
+
+        The borrower is called before this returns.
+        """
+        if self._hungry:
+            if self._must_yield(pool):
+                self.retire(pool, server, "its place is needed for another pool")
+                return
+            borrower = pool.hand_over(server)
+            if not pool.waiting:
+                self._hungry.pop(pool.key, None)
+            if borrower is not None:
+                borrower.lent(server)
+                return
+        else:
+            pool.hand_over(server)
+        server.idle_since = self._clock()
+        if self._hungry:
+            self.serve()
+
+    def serve(self) -> None:
+        """Open what may be opened for those in line, the longest wait first."""
+        for pool in sorted(self._hungry.values(), key=_longest_wait):
+            self._grow(pool)
+
+    def expire(self) -> None:
+        """Refuse those who have waited too long (E-PG-16)."""
+        now = self._clock()
+        for pool in list(self._hungry.values()):
+            for borrower in pool.expired(now, self.limits.connection_borrow_timeout):
+                borrower.refused(borrow_timeout())
+            if not pool.waiting:
+                self._hungry.pop(pool.key, None)
+
+    # -- the life of servers -------------------------------------------------------------------
+
+    def opened(self, pool: Pool[S], server: S) -> None:
+        """A new server is ready: the first in line gets it."""
+        pool.opening -= 1
+        pool.size += 1
+        pool.failure, pool.retry_at = "", 0.0
+        self.release(pool, server)
+
+    def open_failed(self, pool: Pool[S], why: str, error: ProxyError | None) -> None:
+        """A server could not be opened. With `error` nobody in line can be helped by waiting."""
+        pool.opening -= 1
+        self.used -= 1
+        delay = LAST_RETRY if pool.failure else FIRST_RETRY
+        pool.failure, pool.retry_at = why, self._clock() + delay
+        if error is not None:
+            self._hungry.pop(pool.key, None)
+            for borrower in list(pool.waiting):
+                pool.leave(borrower)
+                borrower.refused(error)
+            pool.retry_at = 0.0
+        self.serve()
+
+    def retire(self, pool: Pool[S], server: S, why: str) -> None:
+        """Lend it no more and close it; its place is free when the database has let go."""
+        pool.withdraw(server)
+        self._leaving.add(server)
+        self._close_server(server, why)
+
+    def closed(self, pool: Pool[S], server: S) -> None:
+        """The database has let go of a server, or it died: its place is free."""
+        pool.withdraw(server)
+        self._leaving.discard(server)
+        pool.size -= 1
+        self.used -= 1
+        if not pool.size:
+            # The next server may be of another version or role: ask again (C-21).
+            pool.parameters = None
+        if self._hungry:
+            self.serve()
+
+    def care(self) -> None:
+        """Close what is too old or too long idle; call it every second or so."""
+        now = self._clock()
+        for pool in self._pools.values():
+            for server in list(pool.idle):
+                if now - server.born > self._life(server):
+                    self.retire(pool, server, "it has reached its maximum lifetime")
+        long_idle = sorted(
+            (server.idle_since, index, pool, server)
+            for pool in self._pools.values()
+            for index, server in enumerate(pool.idle)
+            if now - server.idle_since > IDLE_MARK
+        )
+        spare = self._count_idle() - self.limits.max_idle_connections
+        for _, _, pool, server in long_idle[: max(spare, 0)]:
+            self.retire(pool, server, "more connections are idle than max_idle_connections_percent")
+        self._forget_empty_pools()
+        if self._hungry:
+            self.serve()
+
+    def close_idle(self, why: str) -> None:
+        """Close every idle server: a changed secret, init query or target."""
+        for pool in self._pools.values():
+            for server in list(pool.idle):
+                self.retire(pool, server, why)
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _grow(self, pool: Pool[S]) -> None:
+        now = self._clock()
+        while pool.opening < len(pool.waiting) and now >= pool.retry_at:
+            if self.used >= self.limits.max_connections:
+                self._make_room(pool)
+                return
+            self.used += 1
+            pool.opening += 1
+            self._open_server(pool)
+
+    def _make_room(self, pool: Pool[S]) -> None:
+        """Let the longest idle server of another pool go, once for each place that is wanted."""
+        wanted = sum(len(p.waiting) - p.opening for p in self._hungry.values())
+        if len(self._leaving) >= wanted:
+            return
+        oldest: tuple[Pool[S], S] | None = None
+        for other in self._pools.values():
+            if other is not pool and other.idle and not other.waiting:
+                server = other.idle[0]
+                if oldest is None or server.idle_since < oldest[1].idle_since:
+                    oldest = other, server
+        if oldest is not None:
+            self.retire(*oldest, "its place is needed for another pool")
+
+    def _must_yield(self, pool: Pool[S]) -> bool:
+        """Has another pool a better claim to the place of a server that `pool` gets back?"""
+        if self.used < self.limits.max_connections or len(self._leaving) >= len(self._hungry):
+            return False
+        other = min(
+            (p for p in self._hungry.values() if p is not pool and p.opening < len(p.waiting)),
+            key=_longest_wait,
+            default=None,
+        )
+        if other is None:
+            return False
+        if not pool.waiting:
+            return True
+        share = max(1, self.limits.max_connections // len(self._hungry))
+        other_size = other.size + other.opening
+        poor = other_size == 0 or (other_size < share < pool.size)
+        return poor and _longest_wait(other) < _longest_wait(pool)
+
+    def _life(self, server: S) -> float:
+        """Its maximum age in seconds: the same for one server at each look."""
+        return MAX_LIFE * (1 + LIFE_JITTER * (server.born * 7919.0 % 1.0))
+
+    def _count_idle(self) -> int:
+        return sum(len(pool.idle) for pool in self._pools.values())
+
+    def _forget_empty_pools(self) -> None:
+        for key, pool in list(self._pools.items()):
+            if not (pool.clients or pool.size or pool.opening or pool.waiting):
+                del self._pools[key]
+
+
+def _longest_wait(pool: Pool[S]) -> float:
+    """Since when its first client has been waiting."""
+    first = pool.next_waiting()
+    return first.waiting_since if first is not None else float("inf")

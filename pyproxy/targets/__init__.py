@@ -1,0 +1,1 @@
+"""The databases behind the proxy: where they are, what they allow, and in which role they are."""

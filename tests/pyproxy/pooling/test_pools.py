@@ -1,0 +1,340 @@
+"""The pools: who gets which server, and what that costs the others."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from pyproxy.errors import ProxyError
+from pyproxy.pooling.pool import Pool, PoolKey
+from pyproxy.pooling.pools import IDLE_MARK, MAX_LIFE, PoolLimits, Pools
+
+
+class Server:
+    """A server that does nothing."""
+
+    def __init__(self, number: int, now: float) -> None:
+        self.number = number
+        self.born = now
+        self.idle_since = now
+
+    def __repr__(self) -> str:
+        return f"server {self.number}"
+
+
+class Client:
+    """A borrower that remembers what it was told."""
+
+    def __init__(self, name: str = "client") -> None:
+        self.name = name
+        self.waiting_since = 0.0
+        self.server: Server | None = None
+        self.error: ProxyError | None = None
+
+    def lent(self, server: object) -> None:
+        assert isinstance(server, Server)
+        self.server = server
+
+    def refused(self, error: ProxyError) -> None:
+        self.error = error
+
+
+class House:
+    """Pools whose servers open and close when the test says so."""
+
+    def __init__(self, maximum: int, *, idle: int = 100, timeout: float = 120.0) -> None:
+        self.now = 1000.0
+        self.opening: list[Pool[Server]] = []
+        self.closing: list[Server] = []
+        self.owners: dict[Server, Pool[Server]] = {}
+        self.made = 0
+        self.pools: Pools[Server] = Pools(
+            PoolLimits(maximum, idle, timeout),
+            open_server=self.opening.append,
+            close_server=lambda server, why: self.closing.append(server),
+            clock=lambda: self.now,
+        )
+
+    def pool(self, user: str = "app") -> Pool[Server]:
+        return self.pools.pool(PoolKey(user, "db"))
+
+    def borrow(self, pool: Pool[Server], name: str = "client") -> Client:
+        client = Client(name)
+        client.server = pool.take()
+        if client.server is None:
+            self.pools.wait(pool, client)
+        return client
+
+    def release(self, client: Client) -> None:
+        assert client.server is not None
+        server, client.server = client.server, None
+        self.pools.release(self.owners[server], server)
+
+    def open_all(self) -> None:
+        while self.opening:
+            pool = self.opening.pop(0)
+            self.made += 1
+            server = Server(self.made, self.now)
+            self.owners[server] = pool
+            self.pools.opened(pool, server)
+
+    def close_all(self) -> None:
+        while self.closing:
+            server = self.closing.pop(0)
+            self.pools.closed(self.owners.pop(server), server)
+
+    def settle(self) -> None:
+        while self.opening or self.closing:
+            self.open_all()
+            self.close_all()
+
+
+def test_a_server_is_opened_for_the_first_client_and_kept() -> None:
+    house = House(10)
+    pool = house.pool()
+    client = house.borrow(pool)
+    assert client.server is None
+    house.settle()
+    assert client.server is not None
+    first = client.server
+    house.release(client)
+    assert house.borrow(pool).server is first
+    assert house.made == 1
+
+
+def test_the_server_used_last_is_lent_first() -> None:
+    house = House(10)
+    pool = house.pool()
+    clients = [house.borrow(pool) for _ in range(3)]
+    house.settle()
+    for client in clients:
+        house.release(client)
+    assert house.borrow(pool).server is pool.lent.copy().pop()
+    assert [server.number for server in pool.idle] == [1, 2]
+
+
+def test_waiting_is_first_come_first_served() -> None:
+    house = House(1)
+    pool = house.pool()
+    holder = house.borrow(pool)
+    house.settle()
+    waiting = [house.borrow(pool, str(number)) for number in range(5)]
+    for client in waiting:
+        assert client.server is None
+        house.release(holder)
+        assert client.server is not None
+        holder = client
+
+
+def test_the_budget_is_never_exceeded() -> None:
+    """Invariant 8."""
+    house = House(3)
+    pool = house.pool()
+    clients = [house.borrow(pool) for _ in range(10)]
+    house.settle()
+    assert house.made == 3
+    assert house.pools.used == 3
+    assert sum(client.server is not None for client in clients) == 3
+
+
+def test_an_idle_server_of_another_pool_makes_room() -> None:
+    """C-06: many users make many small pools, which share the budget."""
+    house = House(2)
+    for user in ("a", "b"):
+        client = house.borrow(house.pool(user))
+        house.settle()
+        house.now += 1
+        house.release(client)
+    client = house.borrow(house.pool("c"))
+    assert [server.number for server in house.closing] == [1], "the one idle for longest"
+    assert not house.opening, "its place is not free before the database has let go"
+    house.settle()
+    assert client.server is not None
+    assert house.pools.used == 2
+
+
+def test_a_busy_pool_does_not_starve_another() -> None:
+    house = House(1)
+    busy, other = house.pool("busy"), house.pool("other")
+    holder = house.borrow(busy)
+    house.settle()
+    starving = house.borrow(other)
+    house.now += 1
+    behind = [house.borrow(busy) for _ in range(3)]
+    house.release(holder)
+    house.settle()
+    assert starving.server is not None, "it has waited longest"
+    house.release(starving)
+    house.settle()
+    assert behind[0].server is not None
+
+
+def test_waiting_longer_than_the_borrow_timeout_is_refused() -> None:
+    """E-PG-16, S-04."""
+    house = House(1, timeout=10)
+    pool = house.pool()
+    house.borrow(pool)
+    house.settle()
+    early = house.borrow(pool)
+    house.now += 5
+    late = house.borrow(pool)
+    house.now += 5
+    house.pools.expire()
+    assert early.error is not None and early.error.sqlstate == "08000"
+    assert late.error is None
+    assert list(pool.waiting) == [late]
+
+
+def test_a_borrow_timeout_of_zero_refuses_at_once() -> None:
+    """Q-17."""
+    house = House(5, timeout=0)
+    assert house.borrow(house.pool()).error is not None
+    assert not house.opening
+
+
+def test_a_client_that_leaves_the_line_gets_nothing() -> None:
+    house = House(1)
+    pool = house.pool()
+    holder = house.borrow(pool)
+    house.settle()
+    gone, next_one = house.borrow(pool), house.borrow(pool)
+    house.pools.leave(pool, gone)
+    house.release(holder)
+    assert gone.server is None and next_one.server is not None
+
+
+def test_a_failed_attempt_is_tried_again_later_for_those_who_wait() -> None:
+    house = House(1)
+    pool = house.pool()
+    client = house.borrow(pool)
+    house.pools.open_failed(house.opening.pop(), "connection refused", None)
+    assert not house.opening and client.error is None and house.pools.used == 0
+    house.now += 1
+    house.pools.serve()
+    house.settle()
+    assert client.server is not None
+
+
+def test_a_refusal_that_waiting_cannot_mend_reaches_all_who_wait() -> None:
+    """E-PG-17."""
+    house = House(1)
+    pool = house.pool()
+    clients = [house.borrow(pool) for _ in range(3)]
+    error = ProxyError("FATAL", "XX000", "Request returned an error")
+    house.pools.open_failed(house.opening.pop(), "no such database", error)
+    assert [client.error for client in clients] == [error] * 3
+    assert not pool.waiting and not house.opening
+
+
+def test_idle_servers_beyond_the_percentage_are_closed_after_five_minutes() -> None:
+    """S-03, S-15."""
+    house = House(10, idle=1)
+    pool = house.pool()
+    clients = [house.borrow(pool) for _ in range(3)]
+    house.settle()
+    for client in clients:
+        house.now += 1
+        house.release(client)
+    house.now += IDLE_MARK - 3
+    house.pools.care()
+    assert not house.closing
+    house.now += 10
+    house.pools.care()
+    assert [server.number for server in house.closing] == [1, 2]
+
+
+def test_an_old_server_is_closed_when_idle_and_not_with_the_others_of_its_age() -> None:
+    """S-14; the jitter keeps them from dying together."""
+    house = House(50, idle=50)
+    pool = house.pool()
+    clients = []
+    for _ in range(20):
+        house.now += 0.37
+        clients.append(house.borrow(pool))
+        house.settle()
+    for client in clients:
+        house.release(client)
+    ages = []
+    for _ in range(100):
+        house.now += MAX_LIFE / 500
+        before = len(house.closing)
+        if house.now > 1000 + MAX_LIFE * 0.99:
+            house.pools.care()
+        ages += [house.now] * (len(house.closing) - before)
+    house.now = 1000 + MAX_LIFE
+    for _ in range(60):
+        house.now += MAX_LIFE / 500
+        before = len(house.closing)
+        house.pools.care()
+        ages += [house.now] * (len(house.closing) - before)
+    assert len(house.closing) == 20
+    assert len(set(ages)) > 5
+
+
+def test_a_pool_without_servers_forgets_what_the_last_one_reported() -> None:
+    """Lessons 33: the next one may be of another version."""
+    house = House(1)
+    pool = house.pool()
+    client = house.borrow(pool)
+    house.settle()
+    pool.parameters = {"server_version": "17"}
+    assert client.server is not None
+    house.pools.closed(pool, client.server)
+    assert pool.parameters is None
+
+
+def test_an_unused_pool_is_forgotten_and_a_used_one_is_not() -> None:
+    house = House(1)
+    used, unused = house.pool("used"), house.pool("unused")
+    used.clients = 1
+    house.pools.care()
+    assert list(house.pools) == [used]
+    assert house.pool("unused") is not unused
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_invariants_hold_whatever_happens(seed: int) -> None:
+    """Lessons 36: a random walk with the invariants checked after each step."""
+    rng = random.Random(seed)
+    house = House(rng.randint(1, 6), idle=rng.randint(0, 6), timeout=30)
+    users = [f"user{number}" for number in range(rng.randint(1, 5))]
+    clients: list[Client] = []
+    for _ in range(400):
+        house.now += rng.random()
+        holders = [client for client in clients if client.server is not None]
+        waiting = [client for client in clients if client.server is None and client.error is None]
+        match rng.randrange(8):
+            case 0 | 1 | 2:
+                clients.append(house.borrow(house.pool(rng.choice(users))))
+            case 3 | 4 if holders:
+                client = rng.choice(holders)
+                clients.remove(client)
+                house.release(client)
+            case 5:
+                house.open_all()
+            case 6:
+                house.close_all()
+            case 7 if waiting:
+                client = rng.choice(waiting)
+                clients.remove(client)
+                for pool in house.pools:
+                    house.pools.leave(pool, client)
+            case _:
+                house.pools.expire()
+                house.pools.care()
+        held = [client.server for client in clients if client.server is not None]
+        assert len(held) == len(set(held)), "a server is lent twice"
+        assert house.pools.used <= house.pools.limits.max_connections
+        assert house.pools.used == len(house.opening) + len(house.owners)
+        for pool in house.pools:
+            assert not (pool.idle and pool.waiting)
+            assert not pool.lent & set(pool.idle)
+    for _ in range(200):
+        house.settle()
+        for client in clients:
+            if client.server is not None:
+                house.release(client)
+        house.now += 0.1
+    assert all(client.error is not None or client.server is None for client in clients)
+    assert not any(pool.waiting for pool in house.pools), "somebody waits though servers are free"
