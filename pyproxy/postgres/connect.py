@@ -1,0 +1,176 @@
+"""A new database connection, from the address to a server that can be lent.
+
+One coroutine: connect, TLS, startup, authentication with whatever the database asks for, the
+settings it reports, and the first questions (init query, limits). What the database refuses is
+raised in its own words; the pool decides whether anybody can be helped by trying again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Final, NamedTuple
+
+from protocol.postgres import backend, frontend, sqlstate
+from protocol.postgres.errors import ProtocolError
+from protocol.postgres.md5 import md5_password
+from protocol.postgres.scram import ClientExchange
+from protocol.postgres.startup import StartupMessage
+from pyproxy.pooling.pool import PoolKey
+from pyproxy.stream import LoginStream, dial
+from pyproxy.targets.target import LIMITS_QUERY, Limits, Target
+
+# Answers to the first questions are a row or two.
+_MAX_ANSWER: Final = 1 << 20
+
+
+class Refused(Exception):
+    """The database said no, in an ErrorResponse."""
+
+    def __init__(self, response: backend.ErrorResponse) -> None:
+        super().__init__(response.message)
+        self.sqlstate = response.sqlstate
+        self.message = response.message
+
+    @classmethod
+    def with_message(cls, message: str) -> Refused:
+        """A refusal before the database was asked."""
+        return cls(backend.ErrorResponse.of("FATAL", sqlstate.INVALID_AUTHORIZATION, message))
+
+
+class Connected(NamedTuple):
+    """A logged-in connection, not yet anybody's."""
+
+    stream: LoginStream
+    tls: bool
+    parameters: dict[str, str]
+    key: tuple[int, bytes] | None
+
+
+async def connect(
+    target: Target,
+    key: PoolKey,
+    password: str,
+    *,
+    context: ssl.SSLContext | None,
+    init_query: str,
+) -> Connected:
+    """Open and log in a connection to `target` for the pool of `key`; run the init query (IQ-01).
+
+    Updates the target's limits. Raises Refused, OSError or ProtocolError; nothing stays open then.
+    """
+    config = target.config
+    stream, tls = await dial(config.host, config.port, config.tls, context)
+    try:
+        parameters = {"user": key.user, "database": key.database, **dict(key.startup)}
+        stream.write(StartupMessage(3, 0, parameters).encode())
+        await _authenticate(stream, key.user, password)
+        reported, cancel_key = await _welcome(stream)
+        rows = await ask(stream, LIMITS_QUERY, reported)
+        target.limits = Limits.of_row(rows[0])
+        if init_query:
+            await ask(stream, init_query, reported)
+    except asyncio.CancelledError:
+        stream.transport.abort()
+        raise
+    except Exception:
+        stream.transport.close()
+        raise
+    return Connected(stream, tls, reported, cancel_key)
+
+
+async def ask(
+    stream: LoginStream, sql: str, parameters: dict[str, str]
+) -> list[tuple[bytes | None, ...]]:
+    """Run a simple query; returns the rows of all its statements.
+
+    Settings that it changes are entered in `parameters`. Raises Refused when a statement fails.
+    """
+    stream.write(frontend.Query(sql.encode()).encode())
+    rows: list[tuple[bytes | None, ...]] = []
+    failure: backend.ErrorResponse | None = None
+    while True:
+        tag, body = await stream.read(_MAX_ANSWER)
+        if tag == backend.DATA_ROW:
+            rows.append(backend.DataRow.decode(body).values)
+        elif tag == backend.ERROR_RESPONSE:
+            failure = backend.ErrorResponse.decode(body)
+            if failure.severity in ("FATAL", "PANIC"):
+                raise Refused(failure)
+        elif tag == backend.PARAMETER_STATUS:
+            _report(body, parameters)
+        elif tag == backend.READY_FOR_QUERY:
+            if failure is not None:
+                raise Refused(failure)
+            return rows
+
+
+def _report(body: bytes, parameters: dict[str, str]) -> None:
+    """Enter a ParameterStatus."""
+    name, value = backend.ParameterStatus.decode(body)
+    parameters[name.decode(errors="replace")] = value.decode(errors="replace")
+
+
+async def _authenticate(stream: LoginStream, user: str, password: str) -> None:
+    """Answer whatever the database asks for: trust, cleartext, MD5 or SCRAM (AU-20)."""
+    while True:
+        message = await _authentication(stream)
+        if isinstance(message, backend.AuthenticationOk):
+            return
+        if isinstance(message, backend.AuthenticationCleartextPassword):
+            stream.write(frontend.PasswordMessage(password.encode()).encode())
+        elif isinstance(message, backend.AuthenticationMD5Password):
+            answer = md5_password(user.encode(), password.encode(), message.salt)
+            stream.write(frontend.PasswordMessage(answer).encode())
+        elif isinstance(message, backend.AuthenticationSASL):
+            await _authenticate_scram(stream, password, message.mechanisms)
+        else:
+            raise ProtocolError(f"the database asks for an authentication we don't know: {message}")
+
+
+async def _authenticate_scram(
+    stream: LoginStream, password: str, mechanisms: tuple[str, ...]
+) -> None:
+    exchange = ClientExchange(password, mechanisms)
+    stream.write(frontend.SASLInitialResponse(exchange.mechanism, exchange.first()).encode())
+    message = await _authentication(stream)
+    if not isinstance(message, backend.AuthenticationSASLContinue):
+        raise ProtocolError(f"expected AuthenticationSASLContinue, not {message}")
+    # PBKDF2 takes milliseconds, more if the database wishes: not in the loop that serves others.
+    response = await asyncio.to_thread(exchange.respond, message.data)
+    stream.write(frontend.SASLResponse(response).encode())
+    message = await _authentication(stream)
+    if not isinstance(message, backend.AuthenticationSASLFinal):
+        raise ProtocolError(f"expected AuthenticationSASLFinal, not {message}")
+    exchange.verify(message.data)
+
+
+async def _authentication(stream: LoginStream) -> backend.Authentication:
+    """The next authentication message; notices and protocol negotiation are passed over."""
+    while True:
+        tag, body = await stream.read()
+        if tag == backend.ERROR_RESPONSE:
+            raise Refused(backend.ErrorResponse.decode(body))
+        if tag == backend.AUTHENTICATION:
+            return backend.decode_authentication(body)
+        if tag not in (backend.NOTICE_RESPONSE, backend.NEGOTIATE_PROTOCOL_VERSION):
+            raise ProtocolError(f"message {chr(tag)!r} before the end of the authentication")
+
+
+async def _welcome(stream: LoginStream) -> tuple[dict[str, str], tuple[int, bytes] | None]:
+    """What the database reports before its first ReadyForQuery: settings and the cancel key."""
+    parameters: dict[str, str] = {}
+    key: tuple[int, bytes] | None = None
+    while True:
+        tag, body = await stream.read()
+        if tag == backend.READY_FOR_QUERY:
+            return parameters, key
+        if tag == backend.ERROR_RESPONSE:
+            raise Refused(backend.ErrorResponse.decode(body))
+        if tag == backend.PARAMETER_STATUS:
+            _report(body, parameters)
+        elif tag == backend.BACKEND_KEY_DATA:
+            data = backend.BackendKeyData.decode(body)
+            key = data.process_id, data.secret_key
+        elif tag != backend.NOTICE_RESPONSE:
+            raise ProtocolError(f"message {chr(tag)!r} in the database's welcome")

@@ -1,0 +1,152 @@
+"""One endpoint: what its sessions share, and what is noted of them.
+
+An endpoint is where clients come in (`default`, or an additional one with a name and a role).
+Its sessions share the servers of their role, the classifier, the catalog of statements, the
+counters and the log; what they report here is one line each, so that the walk stays readable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from pyproxy.logs import EventLog
+from pyproxy.metrics.counters import ClientCounters
+from pyproxy.pinning.classifier import Classifier, Pin, Verdict
+from pyproxy.pinning.ledger import Ledger
+from pyproxy.postgres.cancel import CancelKeys
+from pyproxy.postgres.servers import Servers
+from pyproxy.postgres.statements import Catalog
+
+if TYPE_CHECKING:
+    from pyproxy.postgres.server import ServerConnection
+    from pyproxy.postgres.session import Session
+
+
+class Endpoint:
+    """What the sessions of one endpoint share."""
+
+    def __init__(
+        self,
+        name: str,
+        servers: Servers,
+        classifier: Classifier,
+        catalog: Catalog,
+        ledger: Ledger,
+        log: EventLog,
+        *,
+        cancel_keys: CancelKeys[Session],
+        random_id: Callable[[], int],
+        session_mode: bool,
+    ) -> None:
+        self.name = name
+        self.servers = servers
+        self.pools: Final = servers.pools
+        self.classifier = classifier
+        self.catalog = catalog
+        self.ledger = ledger
+        self.log = log
+        self.cancel_keys = cancel_keys
+        self.random_id = random_id
+        # pool_mode: session. Each session keeps the first server it gets.
+        self.session_mode = session_mode
+        self.counters: Final = ClientCounters()
+        self.sessions: set[Session] = set()
+        self._clock = asyncio.get_running_loop().time
+
+    # -- borrowing -----------------------------------------------------------------------------
+
+    def borrowed_at_once(self, server: ServerConnection) -> None:
+        """A server was idle: the wait was nothing, and no clock is asked."""
+        server.target.counters.borrow_requests += 1
+        self.counters.borrow_latency.counts[0] += 1
+
+    def waited(self, session: Session) -> None:
+        """A server was lent after a wait."""
+        self.servers.target.counters.borrow_requests += 1
+        self.counters.borrow_latency.observe(self._clock() - session.waiting_since)
+
+    def borrow_aborted(self) -> None:
+        """A wait ended without a server: too long, refused, or the client is gone (M-22)."""
+        counters = self.servers.target.counters
+        counters.borrow_requests += 1
+        counters.borrow_requests_aborted += 1
+
+    # -- queries -------------------------------------------------------------------------------
+
+    def query_received(self, session: Session) -> None:
+        """A simple query; a text of several statements counts once (M-24)."""
+        counters = self.counters
+        counters.queries += 1
+        if session.tls:
+            counters.queries_tls += 1
+        else:
+            counters.queries_no_tls += 1
+
+    def query_answered(self, server: ServerConnection, seconds: float) -> None:
+        """Its ReadyForQuery has gone to the client (M-23, M-27)."""
+        self.counters.query_response_latency.observe(seconds)
+        server.target.counters.query_response_latency.observe(seconds)
+
+    def execute_received(self, session: Session) -> None:
+        """An Execute: AWS does not count it among the queries (M-31)."""
+        counters = self.counters
+        counters.extended_queries += 1
+        if session.tls:
+            counters.extended_queries_tls += 1
+        else:
+            counters.extended_queries_no_tls += 1
+
+    # -- pinning -------------------------------------------------------------------------------
+
+    def pinned(self, session: Session, server: ServerConnection, pin: Pin) -> None:
+        """The session keeps its server from now on (L-01)."""
+        server.target.counters.pinned(pin.rule)
+        self.log.pinned(session.id, server.id, pin.reason)
+        self.ledger.pinned(
+            session.id,
+            rule=pin.rule,
+            reason=pin.reason,
+            statement=pin.statement,
+            digest=pin.digest,
+            index=session.statements_seen,
+            user=session.pool.key.user,
+            database=session.pool.key.database,
+            application_name=session.application_name or "",
+            now=self._clock(),
+        )
+
+    def announced(self, session: Session, server: ServerConnection, verdict: Verdict) -> None:
+        """A statement was parsed that will pin when it runs (L-05)."""
+        if verdict.pin is not None and session.pin is None:
+            self.log.announced(session.id, server.id, verdict.pin.reason)
+
+    def unpinned(self, session: Session) -> None:
+        """A session that kept its server has ended."""
+        if session.pin is not None:
+            self.ledger.ended(session.id, self._clock())
+
+    # -- coming and going ----------------------------------------------------------------------
+
+    def entered(self, session: Session) -> None:
+        """A client has logged in."""
+        self.sessions.add(session)
+        session.pool.clients += 1
+
+    def left(self, session: Session) -> None:
+        """A client has gone, or is being sent away."""
+        self.sessions.discard(session)
+        session.pool.clients -= 1
+        counters = self.counters
+        counters.closed += 1
+        if session.tls:
+            counters.tls -= 1
+        else:
+            counters.no_tls -= 1
+        if session.cancel_key is not None:
+            self.cancel_keys.take_back(session.cancel_key)
+
+    def failed(self, session: Session) -> None:
+        """An error of the proxy itself; called where it is handled, so the trace is at hand."""
+        self.log.failure(session.id)

@@ -1,0 +1,87 @@
+"""Who may come in: limits, encryption, authentication and cancel requests, for all endpoints."""
+
+from __future__ import annotations
+
+import ssl
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
+
+from protocol.postgres.startup import CancelRequest
+from pyproxy import errors
+from pyproxy.auth.authenticator import Authenticator
+from pyproxy.auth.certificates import ClientTls
+from pyproxy.config import ProxyConfig
+from pyproxy.postgres.cancel import CancelKeys
+
+if TYPE_CHECKING:
+    from pyproxy.postgres.endpoint import Endpoint
+    from pyproxy.postgres.session import Session
+
+
+class Gate:
+    """What every login asks of the proxy as a whole."""
+
+    def __init__(
+        self,
+        config: ProxyConfig,
+        extensions: frozenset[str],
+        authenticator: Authenticator,
+        cancel_keys: CancelKeys[Session],
+        tls: Mapping[str, ClientTls],
+        names: dict[str, frozenset[str]],
+        open_clients: Callable[[], int],
+        clock: Callable[[], float],
+    ) -> None:
+        self.config = config
+        self.extensions = extensions
+        self.authenticator: Final = authenticator
+        self.cancel_keys: Final = cancel_keys
+        # By endpoint name; an endpoint without one answers SSLRequest with N.
+        self._tls = tls
+        # What clients may call each endpoint when they sign a token for it.
+        self._names = names
+        self._open_clients = open_clients
+        self._clock = clock
+        # When the connections of the last second came in.
+        self._recent: deque[float] = deque()
+
+    @property
+    def require_tls(self) -> bool:
+        """Are clients in clear refused? (TLS-03, TLS-04)."""
+        return self.config.require_tls
+
+    def tls_context(self, endpoint: Endpoint) -> ssl.SSLContext | None:
+        """What an endpoint encrypts with."""
+        tls = self._tls.get(endpoint.name)
+        return None if tls is None else tls.context
+
+    def channel_binding(self, endpoint: Endpoint) -> tuple[str, bytes] | None:
+        """What SCRAM over TLS is bound to (extension)."""
+        tls = self._tls.get(endpoint.name)
+        return tls.channel_binding if tls and "channel_binding" in self.extensions else None
+
+    def names(self, endpoint: Endpoint) -> frozenset[str]:
+        """What clients may call an endpoint (AU-35)."""
+        return self._names[endpoint.name]
+
+    def admit(self) -> None:
+        """Let one more in, or raise E-PG-14 or E-PG-15; both limits are off by default."""
+        maximum = self.config.max_client_connections
+        if maximum and self._open_clients() > maximum:
+            raise errors.too_many_clients(maximum)
+        rate = self.config.connection_rate_limit
+        if rate:
+            now = self._clock()
+            recent = self._recent
+            while recent and recent[0] <= now - 1.0:
+                recent.popleft()
+            if len(recent) >= rate:
+                raise errors.connection_rate_exceeded(rate)
+            recent.append(now)
+
+    def cancel(self, request: CancelRequest) -> None:
+        """Cancel the query of the key's owner; an unknown key is ignored, as in PostgreSQL."""
+        session = self.cancel_keys.owner(request.process_id, request.secret_key)
+        if session is not None:
+            session.cancel()

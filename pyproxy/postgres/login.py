@@ -1,0 +1,335 @@
+"""A client's login, from the accepted socket to its session: one coroutine, top to bottom.
+
+TLS, startup, authentication, welcome. Nothing that a client sends before it is authenticated
+reaches a database (invariant 3); every way out closes the connection with exactly one FATAL and
+one logged reason (invariant 6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from typing import Final, NamedTuple
+
+from protocol.postgres import backend, startup
+from protocol.postgres.conversation import IDLE
+from protocol.postgres.errors import ProtocolError
+from protocol.postgres.startup import CancelRequest, GSSENCRequest, SSLRequest, StartupMessage
+from pyproxy import errors
+from pyproxy.auth.exchange import Accepted, Refusal
+from pyproxy.errors import ProxyError
+from pyproxy.logs import format_address
+from pyproxy.pinning.classifier import Pin
+from pyproxy.pooling.pool import Pool, PoolKey
+from pyproxy.postgres.endpoint import Endpoint
+from pyproxy.postgres.gate import Gate
+from pyproxy.postgres.parameters import Requested, reported_application_name, requested
+from pyproxy.postgres.relay import Relay
+from pyproxy.postgres.server import ServerConnection
+from pyproxy.stream import LoginStream
+
+# PostgreSQL's own authentication_timeout, in seconds.
+LOGIN_TIMEOUT: Final = 60.0
+# SSLRequest and GSSENCRequest, each once; a peer that asks more often wants no answer.
+_NEGOTIATIONS: Final = 2
+# The type of a TLS record that carries a handshake (RFC 8446, 5.1).
+_TLS_HANDSHAKE: Final = b"\x16"
+
+
+class Greeting(NamedTuple):
+    """What came out of the first packets."""
+
+    message: StartupMessage
+    stream: LoginStream
+    tls: bool
+
+
+class Cancelled(Exception):
+    """The connection was a CancelRequest, and is dealt with."""
+
+
+async def login(sock: socket.socket, gate: Gate, endpoint: Endpoint) -> None:
+    """Log a client in and hand its connection to a session; closes the socket otherwise."""
+    counters = endpoint.counters
+    counters.received += 1
+    counters.in_setup += 1
+    visit = _Visit(sock, gate, endpoint)
+    try:
+        async with asyncio.timeout(LOGIN_TIMEOUT):
+            await visit.run()
+    except ProxyError as error:
+        visit.refuse(error)
+    except (ConnectionError, ssl.SSLError, ProtocolError, TimeoutError, OSError) as problem:
+        visit.part(str(problem) or type(problem).__name__)
+    except Cancelled:
+        visit.part("it was a CancelRequest")
+    except asyncio.CancelledError:
+        visit.refuse(errors.shutting_down())
+        raise
+    except Exception:
+        endpoint.log.failure(visit.id)
+        visit.refuse(errors.unknown_error())
+    finally:
+        counters.in_setup -= 1
+
+
+class _Visit:
+    """One login under way: what is known of the client so far."""
+
+    def __init__(self, sock: socket.socket, gate: Gate, endpoint: Endpoint) -> None:
+        self.id = endpoint.random_id()
+        self._sock: socket.socket | None = sock
+        self._gate = gate
+        self._endpoint = endpoint
+        self._stream: LoginStream | None = None
+        self._tls: bool | None = None
+        self._loop = asyncio.get_running_loop()
+
+    async def run(self) -> None:
+        """The whole login."""
+        endpoint = self._endpoint
+        assert self._sock is not None
+        endpoint.log.client_connected(self.id, *format_address(self._sock.getpeername()))
+        greeting = await self._greet(self._sock)
+        self._gate.admit()
+        wanted = self._examine(greeting)
+        await self._authenticate(greeting, wanted.user)
+        pool = endpoint.pools.pool(PoolKey(wanted.user, wanted.database, wanted.pooled))
+        reported = await self._reported(pool)
+        self._welcome(greeting, pool, wanted, reported)
+
+    # -- TLS and startup -----------------------------------------------------------------------
+
+    async def _greet(self, sock: socket.socket) -> Greeting:
+        """Negotiate encryption on the bare socket, then read the startup message."""
+        context = self._gate.tls_context(self._endpoint)
+        direct = context is not None and "direct_tls" in self._gate.extensions
+        if context is not None and direct and await self._peek(sock) == _TLS_HANDSHAKE:
+            return await self._greet_through_tls(sock, context)
+        for _ in range(_NEGOTIATIONS + 1):
+            head = await self._read_exactly(sock, 8)
+            packet = startup.parse_first_packet(head[4:]) if head[:4] == b"\0\0\0\x08" else None
+            if isinstance(packet, SSLRequest) and context is not None:
+                await self._loop.sock_sendall(sock, b"S")
+                return await self._greet_through_tls(sock, context)
+            if not isinstance(packet, SSLRequest | GSSENCRequest):
+                return await self._greet_in_clear(sock, head)
+            # GSSAPI encryption is not offered (Q-14), TLS only with a certificate.
+            await self._loop.sock_sendall(sock, b"N")
+        raise ProtocolError("a client that only asks for encryption")
+
+    async def _greet_through_tls(self, sock: socket.socket, context: ssl.SSLContext) -> Greeting:
+        # Exactly the eight bytes of the request were read: what else came in clear is still in
+        # the socket, where only a TLS record is understood (invariant 4).
+        stream = await self._open_stream(sock, context)
+        self._endpoint.counters.tls += 1
+        self._tls = True
+        return Greeting(await self._read_startup(stream), stream, True)
+
+    async def _greet_in_clear(self, sock: socket.socket, head: bytes) -> Greeting:
+        stream = await self._open_stream(sock, None, head)
+        self._endpoint.counters.no_tls += 1
+        self._tls = False
+        return Greeting(await self._read_startup(stream), stream, False)
+
+    async def _open_stream(
+        self, sock: socket.socket, context: ssl.SSLContext | None, head: bytes = b""
+    ) -> LoginStream:
+        stream = LoginStream()
+        stream.feed(head)
+        self._sock = None
+        try:
+            # With TLS uvloop returns its own protocol object instead of ours.
+            await self._loop.connect_accepted_socket(lambda: stream, sock, ssl=context)
+        except BaseException:
+            sock.close()
+            raise
+        self._stream = stream
+        return stream
+
+    async def _read_startup(self, stream: LoginStream) -> StartupMessage:
+        packet = startup.parse_first_packet(await stream.read_startup(startup.MAX_STARTUP))
+        if isinstance(packet, CancelRequest):
+            self._gate.cancel(packet)
+            raise Cancelled
+        if not isinstance(packet, StartupMessage):
+            raise ProtocolError(f"{type(packet).__name__} where a startup message was expected")
+        return packet
+
+    async def _peek(self, sock: socket.socket) -> bytes:
+        """The first byte, left where it is: the TLS handshake begins with it."""
+        readable = asyncio.Event()
+        self._loop.add_reader(sock, readable.set)
+        try:
+            await readable.wait()
+        finally:
+            self._loop.remove_reader(sock)
+        return sock.recv(1, socket.MSG_PEEK)
+
+    async def _read_exactly(self, sock: socket.socket, count: int) -> bytes:
+        data = b""
+        while len(data) < count:
+            more = await self._loop.sock_recv(sock, count - len(data))
+            if not more:
+                raise ConnectionResetError("the client closed the connection before its startup")
+            data += more
+        return data
+
+    def _examine(self, greeting: Greeting) -> Requested:
+        """Is this a startup that RDS Proxy accepts? (ST-01..ST-06)."""
+        message = greeting.message
+        if self._gate.require_tls and not greeting.tls:
+            raise errors.tls_required()
+        if message.major != 3:
+            raise errors.protocol_version()
+        wanted = requested(message.parameters, self._gate.extensions)
+        if message.minor > 0 or wanted.unknown_protocol_options:
+            greeting.stream.write(
+                backend.NegotiateProtocolVersion(
+                    0, tuple(name.encode() for name in wanted.unknown_protocol_options)
+                ).encode()
+            )
+        return wanted
+
+    # -- authentication ------------------------------------------------------------------------
+
+    async def _authenticate(self, greeting: Greeting, user: str) -> None:
+        """Ask and answer until the client is let in; whichever method its user has (AU-20)."""
+        endpoint = self._endpoint
+        stream = greeting.stream
+        try:
+            exchange = self._gate.authenticator.begin(
+                user,
+                names=self._gate.names(endpoint),
+                tls=greeting.tls,
+                channel_binding=self._gate.channel_binding(endpoint) if greeting.tls else None,
+            )
+            stream.write(exchange.challenge())
+            while True:
+                outcome = exchange.answer(*await stream.read())
+                stream.write(outcome.message)
+                if isinstance(outcome, Accepted):
+                    return
+        except Refusal as refusal:
+            endpoint.counters.setup_failed_auth += 1
+            endpoint.log.authentication_failed(
+                self.id, user, refusal.method, tls=greeting.tls, reason=refusal.reason
+            )
+            raise
+
+    # -- welcome -------------------------------------------------------------------------------
+
+    async def _reported(self, pool: Pool[ServerConnection]) -> dict[str, str]:
+        """What the databases of this pool report at login (C-21).
+
+        The first client of a pool waits for a server, so that a database or role that does not
+        exist is reported now, in the database's words (C-20, E-PG-17).
+        """
+        while pool.parameters is None:
+            await _FirstServer(self._endpoint, pool).arrived
+        return pool.parameters
+
+    def _welcome(
+        self,
+        greeting: Greeting,
+        pool: Pool[ServerConnection],
+        wanted: Requested,
+        reported: dict[str, str],
+    ) -> None:
+        """AuthenticationOk, the settings, ReadyForQuery; the session begins."""
+        endpoint = self._endpoint
+        session = Relay(
+            self.id,
+            endpoint,
+            pool,
+            application_name=wanted.application_name,
+            conforming=reported.get("standard_conforming_strings") != "off",
+            tls=greeting.tls,
+            now=self._loop.time(),
+            pin_on_borrow=_startup_pin(wanted),
+        )
+        settings = dict(reported)
+        if wanted.application_name is not None:
+            settings["application_name"] = reported_application_name(
+                wanted.application_name, reported.get("server_version", "")
+            )
+        words = [backend.AuthenticationOk().encode()]
+        words += [
+            backend.ParameterStatus(name.encode(), value.encode()).encode()
+            for name, value in settings.items()
+        ]
+        if "cancel_requests" in self._gate.extensions:
+            session.cancel_key = endpoint.cancel_keys.issue(session)
+            words.append(backend.BackendKeyData(*session.cancel_key).encode())
+        words.append(backend.ReadyForQuery(IDLE).encode())
+        greeting.stream.write(b"".join(words))
+        endpoint.counters.setup_succeeded += 1
+        self._stream = None
+        session.adopt(*greeting.stream.hand_over())
+
+    # -- the ways out --------------------------------------------------------------------------
+
+    def refuse(self, error: ProxyError) -> None:
+        """Tell the client why not, and part."""
+        if self._stream is not None:
+            self._stream.write(error.response())
+        elif self._sock is not None:
+            # Before the first packet: a best effort, never a wait.
+            with contextlib.suppress(OSError):
+                self._sock.send(error.response())
+        self.part(error.message)
+
+    def part(self, why: str) -> None:
+        """Close the connection and log why."""
+        endpoint = self._endpoint
+        if self._stream is not None:
+            transport = self._stream.transport
+            transport.close()
+            if transport.get_write_buffer_size():
+                self._loop.call_later(5.0, transport.abort)
+            self._stream = None
+        elif self._sock is not None:
+            self._sock.close()
+        endpoint.counters.closed += 1
+        if self._tls is not None:
+            if self._tls:
+                endpoint.counters.tls -= 1
+            else:
+                endpoint.counters.no_tls -= 1
+        endpoint.log.client_closed_by_proxy(self.id, why)
+
+
+class _FirstServer:
+    """Stands in line like a session, only to see that a server of the pool can be had."""
+
+    def __init__(self, endpoint: Endpoint, pool: Pool[ServerConnection]) -> None:
+        self.waiting_since = 0.0
+        self.arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._endpoint = endpoint
+        self._pool = pool
+        self.arrived.add_done_callback(self._left)
+        endpoint.pools.wait(pool, self)
+
+    def lent(self, server: ServerConnection) -> None:
+        """It is there; others may have it at once."""
+        if not self.arrived.done():
+            self.arrived.set_result(None)
+        self._endpoint.servers.release(server)
+
+    def refused(self, error: ProxyError) -> None:
+        """It cannot be had."""
+        if not self.arrived.done():
+            self.arrived.set_exception(error)
+
+    def _left(self, arrived: asyncio.Future[None]) -> None:
+        if arrived.cancelled():
+            self._endpoint.pools.leave(self._pool, self)
+
+
+def _startup_pin(wanted: Requested) -> Pin | None:
+    """Startup settings beyond AWS's list make a session of its own kind (extension)."""
+    if not wanted.beyond:
+        return None
+    return Pin.of_startup(", ".join(wanted.beyond))

@@ -1,0 +1,237 @@
+"""What one client's statement names mean, as far as that is known, and what if it goes wrong.
+
+A name changes its meaning when the Parse or Close is sent, for the rest of its pipeline segment;
+the answer makes it final, an error undoes it. `prepared` sends the messages, this keeps the books.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from protocol.postgres.conversation import (
+    CLOSE,
+    EXECUTE,
+    PARSE,
+    QUERY,
+    Conversation,
+    Owed,
+)
+from pyproxy.postgres.statements import Pending, Statement, Step
+
+if TYPE_CHECKING:
+    from pyproxy.postgres.server import ServerConnection
+
+# A client's own name that looks like one of ours is sent with this in front.
+FOREIGN: Final = b"client_"
+_FORMER_LIMIT: Final = 64
+
+
+class Named(Owed):
+    """A Bind or Describe whose statement this client knows by several names: by which one."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, kind: int, name: bytes) -> None:
+        super().__init__(kind)
+        self.name = name
+
+
+class Forgetting(Step):
+    """A Query or Execute of DEALLOCATE ALL or DISCARD ALL, with the names it is about to drop."""
+
+    __slots__ = ("names",)
+
+    def __init__(self, kind: int, names: dict[bytes, Statement], unnamed: Statement | None) -> None:
+        super().__init__(kind, False, b"", None, previous=unnamed)
+        self.names = names
+
+
+class OwnParse(Step):
+    """A Parse under the client's own name, with what that name had to say when executed before."""
+
+    __slots__ = ("said",)
+
+    def __init__(self, name: bytes, said: Statement | None) -> None:
+        super().__init__(PARSE, False, name, None)
+        self.said = said
+
+
+class Names:
+    """The books of one client's names."""
+
+    __slots__ = (
+        "_aliases",
+        "_former",
+        "_latest",
+        "_latest_unnamed",
+        "_own",
+        "mentioned",
+        "moved",
+        "names",
+        "unnamed",
+    )
+
+    def __init__(self) -> None:
+        # Names that mean a statement of the catalog, under its own name on each server.
+        self.names: dict[bytes, Statement] = {}
+        self.unnamed: Statement | None = None
+        # Statements under their own names on the server that the session keeps: those that have
+        # something to say when they are executed.
+        self._own: dict[bytes, Statement] = {}
+        # The latest change of a name, and of the unnamed statement: not done until answered.
+        self._latest: Pending | None = None
+        self._latest_unnamed: Pending | None = None
+        # Have two names ever meant the same statement? Then an error needs to be told which.
+        self._aliases = False
+        # Names on the server whose Parse was undone or that were closed, and how the client called
+        # them: an error of a message behind it in the pipeline may still name them.
+        self._former: dict[bytes, bytes] = {}
+        # The statement of the latest Parse, Bind or Describe, as far as it is known.
+        self.mentioned: Statement | None = None
+        # That one is SQL which mentions a shared statement, and this was moved to its own name.
+        self.moved = False
+
+    # -- questions -----------------------------------------------------------------------------
+
+    def knows(self, references: tuple[bytes, ...]) -> bool:
+        """Does one of these names mean a shared statement?"""
+        return any(name in self.names for name in references)
+
+    def undecided(self, conversation: Conversation) -> bool:
+        """Is it still open what a name means?"""
+        return undecided(self._latest, conversation)
+
+    # -- the server's answers ------------------------------------------------------------------
+
+    def answered(self, server: ServerConnection, entry: Pending) -> None:
+        """A change has come to pass."""
+        entry.done = True
+        if isinstance(entry, Step) and entry.doubtful:
+            # A name that we thought taken was free: what we believe of this server is wrong.
+            server.statements.forget_all()
+
+    def discarded(self, server: ServerConnection, entries: list[Owed]) -> None:
+        """The server failed in the first of these entries and discards the others: undo them."""
+        for index in range(len(entries) - 1, -1, -1):
+            entry = entries[index]
+            if isinstance(entry, Pending):
+                entry.done = True
+                if isinstance(entry, Forgetting):
+                    self.restore(entry)
+                if isinstance(entry, Step):
+                    self._undo(server, entry, failed=index == 0)
+
+    def restore(self, forgetting: Forgetting) -> None:
+        """It has failed: the names are what they were, and those made since."""
+        self.names = forgetting.names | self.names
+
+    def visible_name(self, server_name: bytes, failed: Owed | None) -> bytes:
+        """How this client calls a statement that an error names, which ends `failed`."""
+        if server_name.startswith(FOREIGN):
+            return server_name[len(FOREIGN) :]
+        if isinstance(failed, Step | Named) and not failed.hidden and failed.name:
+            return failed.name
+        for name, statement in self.names.items():
+            if statement.server_name == server_name:
+                return name
+        return self._former.get(server_name, server_name)
+
+    # -- for the subclass: entering ------------------------------------------------------------
+
+    def _enter(self, conversation: Conversation, entry: Pending) -> None:
+        entry.segment = conversation.segment
+        self._latest = entry
+        conversation.extended(entry)
+
+    def _enter_unnamed(self, conversation: Conversation, entry: Pending) -> None:
+        entry.segment = conversation.segment
+        self._latest_unnamed = entry
+        conversation.extended(entry)
+
+    def _forget_all(self, conversation: Conversation, kind: int) -> Forgetting:
+        names, self.names = self.names, {}
+        for name, statement in names.items():
+            self._remember_former(statement, name)
+        forgetting = Forgetting(kind, names, self.unnamed)
+        forgetting.segment = conversation.segment
+        self._latest = forgetting
+        if kind == QUERY:
+            conversation.query(forgetting)
+        else:
+            conversation.extended(forgetting)
+        return forgetting
+
+    def _must_wait(self, conversation: Conversation, name: bytes) -> bool:
+        if name:
+            return undecided(self._latest, conversation)
+        if undecided(self._latest_unnamed, conversation):
+            return True
+        statement = self.unnamed
+        return (
+            statement is not None
+            and bool(statement.verdict.references)
+            and undecided(self._latest, conversation)
+        )
+
+    def _says(self, name: bytes, statement: Statement | None) -> None:
+        if statement is None or statement.verdict.clean:
+            self._own.pop(name, None)
+        else:
+            self._own[name] = statement
+
+    def _meaning(self, name: bytes) -> Statement | None:
+        return (self.names.get(name) or self._own.get(name)) if name else self.unnamed
+
+    # -- inside: undoing -----------------------------------------------------------------------
+
+    def _undo(self, server: ServerConnection, step: Step, *, failed: bool) -> None:
+        if step.kind == EXECUTE:
+            return
+        if isinstance(step, OwnParse):
+            self._says(step.name, step.said)
+        elif not step.name:
+            self._undo_unnamed(server, step, failed=failed)
+        elif step.kind == CLOSE:
+            self._undo_close(server, step)
+        elif step.hidden:
+            self._undo_hidden(server, step)
+        elif step.statement is not None and step.previous is None:
+            server.statements.names.pop(step.statement.server_name, None)
+            if self.names.get(step.name) is step.statement:
+                del self.names[step.name]
+            self._remember_former(step.statement, step.name)
+
+    def _undo_unnamed(self, server: ServerConnection, step: Step, *, failed: bool) -> None:
+        server.statements.unnamed = None
+        if step.hidden:
+            return
+        # PostgreSQL drops the old unnamed statement before it looks at the new one.
+        before = None if failed and step.kind == PARSE else step.previous
+        for later in server.conversation.owed:
+            if isinstance(later, Step) and later.changes_unnamed:
+                later.previous = before
+                return
+        self.unnamed = before
+
+    def _undo_hidden(self, server: ServerConnection, step: Step) -> None:
+        if step.previous is None:
+            server.statements.discarded(step)
+        else:
+            self._own.pop(step.name, None)
+            self.names.setdefault(step.name, step.previous)
+
+    def _undo_close(self, server: ServerConnection, step: Step) -> None:
+        if step.hidden:
+            server.statements.discarded(step)
+        elif step.statement is not None:
+            self.names.setdefault(step.name, step.statement)
+
+    def _remember_former(self, statement: Statement, name: bytes) -> None:
+        if len(self._former) >= _FORMER_LIMIT:
+            self._former.clear()
+        self._former[statement.server_name] = name
+
+
+def undecided(change: Pending | None, conversation: Conversation) -> bool:
+    """Was it sent in an earlier segment, and is not answered yet?"""
+    return change is not None and not change.done and change.segment != conversation.segment

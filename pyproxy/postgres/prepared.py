@@ -1,0 +1,340 @@
+"""One client's prepared statements, wherever they are: its names, and its messages rewritten.
+
+A client may prepare a statement on one server and bind it, a transaction later, on another. So
+(PS-03) the proxy remembers the text and the parameter types behind each client's name, gives every
+distinct pair one name that is the same on all servers, and when the server at hand lacks it, sends
+a Parse ahead of the Bind or Describe whose answer the client never sees.
+
+Three things keep the answers exactly those of a connection of one's own:
+
+- A Parse of the client is always sent, never answered from memory: it fails where PostgreSQL
+  would let it fail. A name is closed before it is parsed again (closing an unknown one is no
+  error), so nothing depends on our knowledge of the server being complete.
+- A change of a name counts at once for what follows it in its segment of the pipeline, which runs
+  only if it has succeeded, and is undone when the server discards it. A message of a later segment
+  waits for the answer (`STALL`): whether the change has happened decides what it means.
+- Once a session is pinned its server is its own until the reset, and new names are used as they
+  are: SQL-level PREPARE, EXECUTE and DEALLOCATE see what they would see without a proxy. A name
+  from before the pin moves there when such a statement mentions it (`materialize`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from protocol.postgres import frontend
+from protocol.postgres.conversation import (
+    BIND,
+    CLOSE,
+    DESCRIBE,
+    HIDDEN_CLOSE,
+    HIDDEN_SYNC,
+    OWED_BIND,
+    OWED_CLOSE,
+    OWED_DESCRIBE,
+    OWED_QUERY,
+    PARSE,
+    QUERY,
+    Conversation,
+    Owed,
+)
+from protocol.postgres.framing import HEADER
+from pyproxy.pinning.classifier import CLEAN, Classifier
+from pyproxy.postgres.names import FOREIGN, Named, Names, OwnParse, undecided
+from pyproxy.postgres.statements import (
+    PREFIX,
+    Catalog,
+    Statement,
+    Step,
+    close_message,
+    parse_message,
+)
+
+if TYPE_CHECKING:
+    from pyproxy.postgres.server import ServerConnection
+
+_STATEMENT: Final = 0x53  # 'S' of Describe and Close
+# A name that no statement ever has: closing it is how a Close of a shared statement is answered.
+_NOBODY: Final = PREFIX + b"0"
+
+# The rest of a Parse of no statement at all.
+_EMPTY: Final = b"\0\0\0"
+_SYNC: Final = HEADER.pack(frontend.SYNC, 4)
+
+# What a rewriting gives back: bytes to send instead, and where the client's own bytes go on.
+Rewritten: TypeAlias = tuple[bytes, int]
+# The message has to wait for the answer to an earlier one.
+STALL: Final = (b"", -1)
+
+
+class Naming(Names):
+    """What a client's statement names mean.
+
+    Each method takes a message at `data[pos:end]` (whole, or for Bind at least its two names),
+    enters what it will be owed, and returns what goes to the server in its place, or None for
+    the bytes as they are. Malformed messages go as they are: PostgreSQL has the right error.
+    """
+
+    __slots__ = ("_catalog", "_classifier")
+
+    def __init__(self, catalog: Catalog, classifier: Classifier) -> None:
+        super().__init__()
+        self._catalog = catalog
+        self._classifier = classifier
+
+    # -- the client's messages -----------------------------------------------------------------
+
+    def parse(
+        self,
+        server: ServerConnection,
+        data: bytes,
+        pos: int,
+        end: int,
+        *,
+        conforming: bool,
+        keeps: bool,
+    ) -> Rewritten | None:
+        """Parse. `conforming`: the session's standard_conforming_strings; `keeps`: its server."""
+        self.mentioned = None
+        conversation = server.conversation
+        nul = data.find(0, pos + 5, end)
+        if nul < 0 or data.find(0, nul + 1, end) < 0:
+            conversation.extended(Owed(PARSE))
+            return None
+        name = data[pos + 5 : nul]
+        definition = data[nul + 1 : end]
+        if not name:
+            sql = definition[: definition.find(0)]
+            verdict = self._classifier.judge(sql, standard_conforming_strings=conforming)
+            self._parse_unnamed(server, Statement(b"", definition, verdict))
+            return None
+        if undecided(self._latest, conversation):
+            return STALL
+        existing = self.names.get(name)
+        if existing is not None:
+            return self._parse_again(server, existing, name, definition), end
+        statement = self.mentioned = self._catalog.intern(definition, conforming)
+        if keeps:
+            return self._parse_own(conversation, statement, name, end)
+        self._aliases = self._aliases or statement in self.names.values()
+        self.names[name] = statement
+        return self._prepare(server, statement, Step(PARSE, False, name, statement)), end
+
+    def parse_oversized(
+        self, server: ServerConnection, data: bytes, pos: int, size: int, length: int
+    ) -> Rewritten | None:
+        """Parse too long to hold, on a server that the session keeps: only its name is looked at.
+
+        `data[pos:size]` is here, and `length` bytes follow the tag in all.
+        """
+        self.mentioned = None
+        conversation = server.conversation
+        nul = data.find(0, pos + 5, size)
+        name = data[pos + 5 : nul] if nul >= 0 else b""
+        if not name:
+            # Whatever drops it from the server drops it here too, so it is never parsed anew.
+            self._parse_unnamed(server, Statement(b"", b"", CLEAN))
+            return None
+        if undecided(self._latest, conversation):
+            return STALL
+        existing = self.names.get(name)
+        if existing is None and not name.startswith(PREFIX):
+            conversation.extended(Owed(PARSE))
+            return None
+        server_name, ahead = self._resolve(server, name)
+        self._enter(conversation, Step(PARSE, False, name, existing, previous=existing))
+        header = HEADER.pack(frontend.PARSE, length + len(server_name) - len(name))
+        return ahead + header + server_name, nul
+
+    def bind(
+        self, server: ServerConnection, data: bytes, pos: int, size: int, length: int
+    ) -> Rewritten | None:
+        """Bind, of which `data[pos:size]` is here and `length` bytes follow the tag in all.
+
+        Returns None also when its names are malformed.
+        """
+        self.mentioned = None
+        self.moved = False
+        conversation = server.conversation
+        portal_end = data.find(0, pos + 5, size)
+        start = portal_end + 1
+        nul = data.find(0, start, size) if portal_end >= 0 else -1
+        if nul < 0:
+            conversation.extended(OWED_BIND)
+            return None
+        name = data[start:nul]
+        if self._must_wait(conversation, name):
+            return STALL
+        server_name, ahead = self._resolve(server, name)
+        conversation.extended(Named(BIND, name) if self._aliases and name else OWED_BIND)
+        if server_name is name:
+            return (ahead, pos) if ahead else None
+        header = HEADER.pack(frontend.BIND, length + len(server_name) - len(name))
+        return ahead + header + data[pos + 5 : start] + server_name, nul
+
+    def describe(
+        self, server: ServerConnection, data: bytes, pos: int, end: int
+    ) -> Rewritten | None:
+        """Describe of a statement or a portal."""
+        self.moved = False
+        conversation = server.conversation
+        nul = data.find(0, pos + 6, end)
+        if data[pos + 5] != _STATEMENT or nul < 0:
+            conversation.extended(OWED_DESCRIBE)
+            return None
+        name = data[pos + 6 : nul]
+        if self._must_wait(conversation, name):
+            return STALL
+        server_name, ahead = self._resolve(server, name)
+        conversation.extended(Named(DESCRIBE, name) if self._aliases and name else OWED_DESCRIBE)
+        if server_name is name:
+            return (ahead, pos) if ahead else None
+        header = HEADER.pack(frontend.DESCRIBE, 6 + len(server_name))
+        return ahead + header + b"S" + server_name, nul
+
+    def close(self, server: ServerConnection, data: bytes, pos: int, end: int) -> Rewritten | None:
+        """Close of a statement or a portal. The server keeps what others may still use."""
+        conversation = server.conversation
+        nul = data.find(0, pos + 6, end)
+        if data[pos + 5] != _STATEMENT or nul < 0:
+            conversation.extended(OWED_CLOSE)
+            return None
+        name = data[pos + 6 : nul]
+        if self._must_wait(conversation, name):
+            return STALL
+        if not name:
+            self._enter_unnamed(conversation, Step(CLOSE, False, name, None, previous=self.unnamed))
+            self.unnamed = server.statements.unnamed = None
+            return None
+        statement = self.names.pop(name, None)
+        if statement is None:
+            conversation.extended(OWED_CLOSE)
+            return (close_message(FOREIGN + name), end) if name.startswith(PREFIX) else None
+        self._remember_former(statement, name)
+        self._enter(conversation, Step(CLOSE, False, name, statement))
+        return close_message(_NOBODY), end
+
+    def query(self, server: ServerConnection, *, deallocates_all: bool = False) -> None:
+        """Query, which drops the unnamed statement (PostgreSQL manual, "Extended Query")."""
+        conversation = server.conversation
+        if deallocates_all:
+            self._latest_unnamed = self._forget_all(conversation, QUERY)
+        elif self.unnamed is None and (self._latest_unnamed is None or self._latest_unnamed.done):
+            conversation.query(OWED_QUERY)
+        else:
+            step = Step(QUERY, False, b"", None, previous=self.unnamed)
+            step.segment = conversation.segment
+            self._latest_unnamed = step
+            conversation.query(step)
+        self.unnamed = server.statements.unnamed = None
+
+    def execute(self, conversation: Conversation, owed: Owed, *, deallocates_all: bool) -> None:
+        """Execute of a portal that was looked into."""
+        if deallocates_all:
+            self._forget_all(conversation, owed.kind)
+        else:
+            conversation.extended(owed)
+
+    # -- statements that SQL mentions ----------------------------------------------------------
+
+    def materialize(self, conversation: Conversation, references: tuple[bytes, ...]) -> bytes:
+        """Messages that give statements of this client their own names on its pinned server."""
+        moved = b""
+        mentioned = list(references)
+        for name in mentioned:
+            statement = self.names.pop(name, None)
+            if statement is not None:
+                # EXECUTE of a statement that is an EXECUTE itself.
+                mentioned += statement.verdict.references
+                # A Bind on its way may still use the shared one.
+                self._remember_former(statement, name)
+                self._enter(conversation, Step(PARSE, True, name, statement, previous=statement))
+                self._says(name, statement)
+                moved += parse_message(name, statement.definition)
+        return moved
+
+    def materialize_before_query(
+        self, conversation: Conversation, references: tuple[bytes, ...]
+    ) -> bytes:
+        """The same ahead of a simple Query: a segment of its own, with its own Sync."""
+        moved = self.materialize(conversation, references)
+        conversation.sync(HIDDEN_SYNC)
+        return moved + _SYNC
+
+    # -- inside: rewriting ---------------------------------------------------------------------
+
+    def _parse_unnamed(self, server: ServerConnection, statement: Statement) -> None:
+        self.mentioned = statement
+        self._enter_unnamed(
+            server.conversation, Step(PARSE, False, b"", statement, previous=self.unnamed)
+        )
+        self.unnamed = server.statements.unnamed = statement
+
+    def _parse_own(
+        self, conversation: Conversation, statement: Statement, name: bytes, end: int
+    ) -> Rewritten | None:
+        """A new name on a server that the session keeps: used as it is."""
+        self._enter(conversation, OwnParse(name, self._own.get(name)))
+        self._says(name, statement)
+        if name.startswith(PREFIX):
+            return parse_message(FOREIGN + name, statement.definition), end
+        return None
+
+    def _parse_again(
+        self, server: ServerConnection, existing: Statement, name: bytes, definition: bytes
+    ) -> bytes:
+        """A Parse of a name in use: the server shall say so, after whatever else it objects to."""
+        conversation = server.conversation
+        server_name = existing.server_name
+        ahead = b""
+        if not server.statements.touch(existing):
+            # A decoy takes the name: the empty text can be parsed even in a failed transaction.
+            conversation.extended(HIDDEN_CLOSE)
+            self._enter(conversation, Step(PARSE, True, server_name, existing))
+            ahead = close_message(server_name) + parse_message(server_name, _EMPTY)
+        self._enter(conversation, Step(PARSE, False, name, existing, previous=existing))
+        return ahead + parse_message(server_name, definition)
+
+    def _prepare(self, server: ServerConnection, statement: Statement, step: Step) -> bytes:
+        """Parse under the shared name, whether or not the server has it."""
+        conversation = server.conversation
+        name = statement.server_name
+        ahead = server.statements.add(statement, conversation)
+        conversation.extended(HIDDEN_CLOSE)
+        self._enter(conversation, step)
+        return ahead + close_message(name) + parse_message(name, statement.definition)
+
+    def _resolve(self, server: ServerConnection, name: bytes) -> tuple[bytes, bytes]:
+        """The name on the server, and what has to be sent ahead for it to be there."""
+        statement = self.mentioned = self._meaning(name)
+        self.moved = False
+        if statement is not None and statement.verdict.references:
+            moved = self.materialize(server.conversation, statement.verdict.references)
+            self.moved = bool(moved)
+        else:
+            moved = b""
+        if not name:
+            return name, moved + self._ensure_unnamed(server)
+        if name not in self.names:
+            return (FOREIGN + name if name.startswith(PREFIX) else name), moved
+        assert statement is not None
+        server_name = statement.server_name
+        if server.statements.touch(statement):
+            return server_name, moved
+        server.statements.injected += 1
+        step = Step(PARSE, True, server_name, statement)
+        return server_name, moved + self._prepare(server, statement, step)
+
+    def _ensure_unnamed(self, server: ServerConnection) -> bytes:
+        """What makes the server's unnamed statement this client's, or absent as it is here."""
+        statement = self.unnamed
+        if statement is None:
+            server.conversation.extended(HIDDEN_CLOSE)
+            server.statements.unnamed = None
+            return close_message(b"")
+        if server.statements.unnamed is statement:
+            return b""
+        self._enter_unnamed(server.conversation, Step(PARSE, True, b"", statement))
+        server.statements.unnamed = statement
+        server.statements.injected += 1
+        return parse_message(b"", statement.definition)

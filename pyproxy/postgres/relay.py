@@ -1,0 +1,487 @@
+"""The walk: requests up to a server, replies down to the client, borrow and release.
+
+Two callbacks and no task. `Session.data_received` takes the client's bytes, `Session.on_server`
+the database's. Both hop from header to header, look only into the messages that change a decision,
+and forward the rest as it came; a chunk that needs no change goes out as the object that came in.
+
+    client bytes ─▶ data_received ─▶ _walk ─▶ verdict ─▶ borrow ─▶ database
+    client bytes ◀───────────── on_server ◀── conversation ◀────── database
+                                   └─ at rest and not pinned → release
+
+What keeps it invisible:
+
+- The conversation knows what the server owes; a server goes back only when that is nothing, the
+  transaction is over, and no message is half-way to it (invariant 1).
+- A message that must wait (for a server, or for an answer that decides what it means) stays in
+  `_tail` with all that follows, and the walk goes on from there later.
+- A message longer than HOLD_LIMIT is never held: it streams through behind its head.
+- Each side that takes no more stops the reading of the other.
+"""
+
+from __future__ import annotations
+
+import re
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+from protocol.postgres import backend, frontend
+from protocol.postgres.conversation import (
+    BIND,
+    CLOSE,
+    DESCRIBE,
+    EXECUTE,
+    HIDDEN_QUERY,
+    HIDDEN_SYNC,
+    IDLE,
+    OWED_EXECUTE,
+    PARSE,
+    QUERY,
+    Owed,
+)
+from protocol.postgres.errors import ProtocolError
+from protocol.postgres.framing import HEADER
+from pyproxy import errors
+from pyproxy.errors import ProxyError
+from pyproxy.postgres.names import Forgetting
+from pyproxy.postgres.parameters import reported_application_name
+from pyproxy.postgres.prepared import Naming
+from pyproxy.postgres.requests import Requests
+from pyproxy.postgres.statements import PREFIX, Pending
+
+if TYPE_CHECKING:
+    from pyproxy.postgres.server import ServerConnection
+
+# The longest Query or Parse that is held to be judged and remembered as a whole; a longer one is
+# over the 16 kB of PIN-ALL-01 many times and streams through.
+HOLD_LIMIT: Final = 256 * 1024
+# PostgreSQL's own limits (src/include/libpq/libpq.h): PQ_SMALL_MESSAGE_LIMIT for messages that
+# are a name or less, PQ_LARGE_MESSAGE_LIMIT for the rest.
+SMALL_MESSAGE: Final = 10_000
+LARGE_MESSAGE: Final = 0x3FFF_FFFE
+# How much of an ErrorResponse must be here to know its severity and SQLSTATE.
+ERROR_HEAD: Final = 256
+
+_LARGE: Final = frozenset(
+    {frontend.QUERY, frontend.PARSE, frontend.BIND, frontend.COPY_DATA, frontend.FUNCTION_CALL}
+)
+_SMALL: Final = frozenset(
+    {
+        frontend.CLOSE,
+        frontend.COPY_DONE,
+        frontend.COPY_FAIL,
+        frontend.DESCRIBE,
+        frontend.EXECUTE,
+        frontend.FLUSH,
+        frontend.SYNC,
+        frontend.TERMINATE,
+    }
+)
+# Replies that are looked at whole; they are short. The others may stream.
+_WHOLE: Final = frozenset(
+    {
+        backend.READY_FOR_QUERY,
+        backend.COMMAND_COMPLETE,
+        backend.PARAMETER_STATUS,
+        backend.PARSE_COMPLETE,
+        backend.BIND_COMPLETE,
+        backend.CLOSE_COMPLETE,
+        backend.NO_DATA,
+        backend.PORTAL_SUSPENDED,
+        backend.EMPTY_QUERY_RESPONSE,
+        backend.COPY_IN_RESPONSE,
+        backend.NOTIFICATION_RESPONSE,
+    }
+)
+_STREAMED: Final = frozenset(
+    {
+        backend.DATA_ROW,
+        backend.COPY_DATA,
+        backend.ROW_DESCRIPTION,
+        backend.PARAMETER_DESCRIPTION,
+        backend.NOTICE_RESPONSE,
+        backend.COPY_OUT_RESPONSE,
+        backend.COPY_DONE,
+        backend.FUNCTION_CALL_RESPONSE,
+        backend.ERROR_RESPONSE,
+    }
+)
+# The longest reply that is held to be looked at; a longer one is a server out of step.
+_HELD_REPLY: Final = 1 << 20
+
+# How the command tags begin that `_on_tag` looks for: DEALLOCATE ALL, DISCARD ALL, RESET.
+_D_OR_R: Final = b"DR"
+# A name of ours in an error message, and the SQLSTATE of one that is not there.
+_OUR_NAME: Final = re.compile(rb'"((?:client_)?' + PREFIX + rb'[^"]*)"')
+_NO_SUCH_STATEMENT: Final = b"26000"
+
+
+class Relay(Requests):
+    """A session whose bytes walk: the two callbacks."""
+
+    __slots__ = ()
+
+    # -- requests up ---------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        tail = self._tail
+        if tail is not None:
+            tail += data
+            if self._held:
+                if len(tail) > HOLD_LIMIT:
+                    self.transport.pause_reading()
+                return
+            if len(tail) < self._need:
+                return
+            data = bytes(tail)
+            self._tail = None
+        if not self.ended:
+            self._walk(data)
+
+    def _walk(self, data: bytes) -> None:
+        """Requests up. `out` and `data[keep:pos]` are what goes to the server, in this order."""
+        try:
+            self._walk_requests(data)
+        except Exception:
+            self.endpoint.failed(self)
+            self.end(errors.unknown_error(), "an error of the proxy itself")
+
+    def _walk_requests(self, data: bytes) -> None:
+        self.touched = True
+        size = len(data)
+        pos = keep = 0
+        out: list[bytes] = []
+        problem: ProxyError | None = None
+        terminated = False
+        streamed = self._passing
+        if streamed:
+            pos = min(streamed, size)
+            self._passing -= pos
+            if self._passing_dropped:
+                keep = pos
+        while size - pos >= 5:
+            tag, length = HEADER.unpack_from(data, pos)
+            end = pos + 1 + length
+            problem = _check_header(tag, length)
+            if problem is not None:
+                break
+            if end > size and not self._streams(data, pos, size, tag, length):
+                break
+            if tag == frontend.TERMINATE:
+                terminated = True
+                break
+            answer = self._request(data, pos, end, size, tag, length)
+            if answer is not None:
+                piece, resume = answer
+                if resume < 0:
+                    self._held = True
+                    break
+                if pos > keep:
+                    out.append(data[keep:pos])
+                if piece:
+                    out.append(piece)
+                keep = resume
+            pos = end
+        if pos > size:
+            self._passing = pos - size
+            self._passing_dropped = keep > size
+            pos = size
+        self._send_up(data, keep, pos, out)
+        if problem is not None:
+            self.end(problem, problem.message)
+        elif terminated:
+            self._terminated()
+        else:
+            self._keep_tail(data, pos)
+            if streamed and not self._passing and self.server is not None:
+                self._settle(self.server)
+
+    def _send_up(self, data: bytes, keep: int, pos: int, out: list[bytes]) -> None:
+        server = self.server
+        if server is None:
+            return
+        if out:
+            if keep < pos:
+                out.append(data[keep:pos])
+            server.transport.write(b"".join(out))
+        elif keep < pos:
+            server.transport.write(data if keep == 0 and pos == len(data) else data[keep:pos])
+
+    def _keep_tail(self, data: bytes, pos: int) -> None:
+        size = len(data)
+        if pos == size:
+            return
+        self._tail = bytearray(data[pos:])
+        if size - pos >= 5:
+            tag, length = HEADER.unpack_from(data, pos)
+            # Of a Bind only the names are waited for, however long it is.
+            self._need = size - pos + 1 if tag == frontend.BIND else 1 + length
+        else:
+            self._need = 5
+
+    def _streams(self, data: bytes, pos: int, size: int, tag: int, length: int) -> bool:
+        """May an incomplete message be dealt with by its head, its rest passing through?"""
+        if tag == frontend.COPY_DATA or tag == frontend.FUNCTION_CALL:
+            return True
+        if tag == frontend.BIND:
+            portal_end = data.find(0, pos + 5, size)
+            return size - pos > SMALL_MESSAGE or (
+                portal_end >= 0 and data.find(0, portal_end + 1, size) >= 0
+            )
+        if tag == frontend.QUERY or tag == frontend.PARSE:
+            return length > HOLD_LIMIT and size - pos > SMALL_MESSAGE
+        return False
+
+    # -- replies down --------------------------------------------------------------------------
+
+    def on_server(self, server: ServerConnection, data: bytes) -> None:
+        """Bytes from the server that this session holds."""
+        try:
+            self._walk_replies(server, data)
+        except ProtocolError as error:
+            server.abort(f"it is out of step: {error}")
+            self.server_lost(server)
+        except Exception:
+            self.endpoint.failed(self)
+            server.abort("an error of the proxy itself")
+            self.end(errors.unknown_error(), "an error of the proxy itself")
+
+    def _walk_replies(self, server: ServerConnection, data: bytes) -> None:
+        """Replies down. `out` and `data[keep:pos]` are what goes to the client, in this order."""
+        if server.tail:
+            data = server.tail + data
+            server.tail = b""
+        owed = server.conversation.owed
+        hiding = bool(owed) and owed[0] is HIDDEN_QUERY
+        size = len(data)
+        pos = keep = 0
+        out: list[bytes] = []
+        ready = False
+        if server.passing:
+            pos = min(server.passing, size)
+            server.passing -= pos
+            if hiding:
+                keep = pos
+        while size - pos >= 5:
+            tag, length = HEADER.unpack_from(data, pos)
+            end = pos + 1 + length
+            if length < 4:
+                raise ProtocolError(f"a reply {chr(tag)!r} of {length} bytes")
+            if end > size and not _reply_streams(tag, length, size - pos):
+                break
+            hidden = hiding
+            if tag != backend.DATA_ROW and tag != backend.COPY_DATA:
+                if tag == backend.READY_FOR_QUERY:
+                    answered = server.conversation.ready(data[pos + 5])
+                    hidden = answered.hidden
+                    hiding = bool(owed) and owed[0] is HIDDEN_QUERY
+                    ready = True
+                    if not hidden:
+                        self._answered(server, answered)
+                elif tag == backend.ERROR_RESPONSE:
+                    renamed = self._on_error(server, data, pos, min(end, size), end <= size)
+                    # A Sync of ours ends the segments that only we have asked for.
+                    hidden = hiding or (bool(owed) and owed[0] is HIDDEN_SYNC)
+                    if renamed and not hidden:
+                        out.append(data[keep:pos])
+                        out.append(renamed)
+                        keep = end
+                else:
+                    hidden = self._on_reply(server, tag, data, pos, end) or hiding
+            if hidden:
+                if keep < pos:
+                    out.append(data[keep:pos])
+                if self._instead:
+                    out.append(self._instead)
+                    self._instead = b""
+                keep = end
+            pos = end
+        if pos > size:
+            server.passing = pos - size
+            pos = size
+        elif pos < size:
+            server.tail = data[pos:]
+        self._send_down(data, min(keep, size), pos, out)
+        if ready or self._held:
+            self._settle(server)
+
+    def _send_down(self, data: bytes, keep: int, pos: int, out: list[bytes]) -> None:
+        if self.ended:
+            return
+        if out:
+            if keep < pos:
+                out.append(data[keep:pos])
+            data = b"".join(out)
+            if data:
+                self.transport.write(data)
+        elif keep < pos:
+            self.transport.write(data if keep == 0 and pos == len(data) else data[keep:pos])
+
+    def _settle(self, server: ServerConnection) -> None:
+        """After an answer: go on with what waited for it; release what is at rest."""
+        conversation = server.conversation
+        if self._held:
+            self._go_on()
+        if self.ended:
+            if self._leaving and conversation.settled:
+                self._give_back(server)
+        elif (
+            conversation.at_rest
+            and self.pin is None
+            and not self._passing
+            and not server.tail
+            and self.server is server
+            and not self.endpoint.session_mode
+        ):
+            self._release(server)
+
+    # -- what a reply means --------------------------------------------------------------------
+
+    def _on_reply(
+        self, server: ServerConnection, tag: int, data: bytes, pos: int, end: int
+    ) -> bool:
+        """Enter a reply in the conversation; is it one that the client must not see?"""
+        conversation = server.conversation
+        if tag == backend.COMMAND_COMPLETE:
+            self._executed(server, conversation.executed())
+            if data[pos + 5] in _D_OR_R:
+                self._on_tag(server, data[pos + 5 : end - 1])
+        elif tag == backend.ROW_DESCRIPTION:
+            conversation.described()
+        elif tag == backend.BIND_COMPLETE:
+            conversation.complete(BIND)
+        elif tag == backend.PARSE_COMPLETE:
+            return self._changed(server, conversation.complete(PARSE))
+        elif tag == backend.NO_DATA:
+            conversation.complete(DESCRIBE)
+        elif tag == backend.EMPTY_QUERY_RESPONSE:
+            self._executed(server, conversation.executed())
+        elif tag == backend.PARAMETER_STATUS:
+            return self._on_parameter_status(server, data[pos + 5 : end])
+        elif tag == backend.CLOSE_COMPLETE:
+            return self._changed(server, conversation.complete(CLOSE))
+        elif tag == backend.PORTAL_SUSPENDED:
+            self._executed(server, conversation.complete(EXECUTE))
+        elif tag == backend.COPY_IN_RESPONSE:
+            self._discarded(server, conversation.copy_in())
+        elif tag == backend.NOTIFICATION_RESPONSE:
+            # LISTEN pins, so one for an unpinned session is another's leftover.
+            return self.pin is None and not self.endpoint.session_mode
+        elif tag not in _STREAMED:
+            raise ProtocolError(f"a reply of type {tag} that nobody asked for")
+        return False
+
+    def _executed(self, server: ServerConnection, entry: Owed | None) -> None:
+        if entry is not OWED_EXECUTE and entry is not None:
+            self._changed(server, entry)
+
+    def _changed(self, server: ServerConnection, entry: Owed) -> bool:
+        """A Parse or Close is answered; is it one that the client must not see?"""
+        if self.naming is not None and isinstance(entry, Pending):
+            self.naming.answered(server, entry)
+        return entry.hidden
+
+    def _answered(self, server: ServerConnection, answered: Owed) -> None:
+        """A sync point of the client is answered."""
+        if answered.kind == QUERY:
+            self._changed(server, answered)
+            self.endpoint.query_answered(server, perf_counter() - self._started)
+        self._resets = False
+        conversation = server.conversation
+        if self._portals is not None and conversation.status == IDLE and not conversation.owed:
+            # Portals end with their transaction, and no Bind is on its way to make new ones.
+            self._portals = None
+
+    def _on_parameter_status(self, server: ServerConnection, body: bytes) -> bool:
+        """A setting has changed. Is it one that the client must not see?"""
+        name, value = (
+            part.decode(errors="replace") for part in backend.ParameterStatus.decode(body)
+        )
+        old = server.parameters.get(name)
+        server.parameters[name] = value
+        if name == "standard_conforming_strings":
+            self.conforming = value != "off"
+        elif name == "application_name" and self._resets and self.application_name is not None:
+            return self._on_application_name_reset(server, old)
+        return False
+
+    def _on_application_name_reset(self, server: ServerConnection, old: str | None) -> bool:
+        """RESET has put the server's own default where the client's startup value belongs."""
+        server.application_name = None
+        name = reported_application_name(
+            self.application_name or "", server.parameters.get("server_version", "")
+        )
+        if name != old:
+            self._instead = backend.ParameterStatus(b"application_name", name.encode()).encode()
+        return True
+
+    def _on_tag(self, server: ServerConnection, tag: bytes) -> None:
+        """A command tag that may mean that settings or statements are gone."""
+        if tag in (b"RESET", b"DISCARD ALL"):
+            # PostgreSQL reports what has changed only before the ReadyForQuery.
+            self._resets = True
+        if tag in (b"DEALLOCATE ALL", b"DISCARD ALL"):
+            server.statements.forget_all()
+            owed = server.conversation.owed
+            if owed and isinstance(owed[0], Forgetting):
+                owed[0].names = {}
+
+    def _on_error(
+        self, server: ServerConnection, data: bytes, pos: int, limit: int, whole: bool
+    ) -> bytes:
+        """ErrorResponse: undo what the server discards; returns it with the client's names."""
+        if data.find(b"\0VFATAL\0", pos, limit) >= 0 or data.find(b"\0VPANIC\0", pos, limit) >= 0:
+            server.fatal = True
+        at = data.find(b"\0C", pos, limit)
+        sqlstate = data[at + 2 : at + 7] if at >= 0 else b""
+        owed = server.conversation.owed
+        if owed and owed[0] is HIDDEN_QUERY:
+            self.endpoint.log.note(
+                "WARN", "a setting of the proxy's own failed", self.id, server.id
+            )
+            return b""
+        renamed = b""
+        if whole and self.naming is not None and data.find(PREFIX, pos, limit) >= 0:
+            renamed = self._renamed(self.naming, data[pos:limit], owed[0] if owed else None)
+            if sqlstate == _NO_SUCH_STATEMENT:
+                # What we believed of this server was wrong: parse anew.
+                server.statements.forget_all()
+        self._discarded(server, server.conversation.error(sqlstate))
+        if owed and isinstance(owed[0], Forgetting) and self.naming is not None:
+            self.naming.restore(owed[0])
+        return renamed
+
+    def _renamed(self, naming: Naming, message: bytes, failed: Owed | None) -> bytes:
+        """An error that names one of our statements, in the client's words."""
+        body = _OUR_NAME.sub(
+            lambda found: b'"' + naming.visible_name(found.group(1), failed) + b'"', message[5:]
+        )
+        return HEADER.pack(backend.ERROR_RESPONSE, 4 + len(body)) + body
+
+    def _discarded(self, server: ServerConnection, entries: list[Owed]) -> None:
+        if entries and self.naming is not None:
+            self.naming.discarded(server, entries)
+
+
+def _check_header(tag: int, length: int) -> ProxyError | None:
+    """What PostgreSQL would end the connection for."""
+    if tag in _SMALL:
+        limit = SMALL_MESSAGE
+    elif tag in _LARGE:
+        limit = LARGE_MESSAGE
+    else:
+        return errors.protocol_violation(f"invalid frontend message type {tag}")
+    if 4 <= length <= limit:
+        return None
+    return errors.protocol_violation(f"invalid message length {length} of {chr(tag)!r}")
+
+
+def _reply_streams(tag: int, length: int, here: int) -> bool:
+    """May an incomplete reply be dealt with by its head? Raises ProtocolError for an impossible."""
+    if tag in _WHOLE:
+        if length > _HELD_REPLY:
+            raise ProtocolError(f"a reply {chr(tag)!r} of {length} bytes")
+        return False
+    if tag not in _STREAMED:
+        raise ProtocolError(f"a reply of type {tag} that nobody asked for")
+    return tag != backend.ERROR_RESPONSE or here >= ERROR_HEAD

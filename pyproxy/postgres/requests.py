@@ -1,0 +1,219 @@
+"""What a client's request means: its verdict, its statement names, what it will be owed.
+
+`Requests` is a session that understands messages; it reads no bytes off the wire itself. The walk
+(`relay`) shows it each message at `data[pos:end]`, and gets back what goes up in its place.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+from protocol.postgres import backend, frontend
+from protocol.postgres.conversation import (
+    FAILED,
+    IDLE,
+    OWED_EXECUTE,
+    OWED_FUNCTION_CALL,
+    OWED_QUERY,
+)
+from pyproxy.postgres.prepared import STALL, Naming, Rewritten
+from pyproxy.postgres.session import Session
+
+if TYPE_CHECKING:
+    from pyproxy.pinning.classifier import Verdict
+    from pyproxy.postgres.server import ServerConnection
+
+# Messages that ask nothing of a database when none is at hand.
+_NEEDS_NO_SERVER: Final = frozenset(
+    {
+        frontend.SYNC,
+        frontend.FLUSH,
+        frontend.COPY_DATA,
+        frontend.COPY_DONE,
+        frontend.COPY_FAIL,
+    }
+)
+_READY: Final = backend.ReadyForQuery(IDLE).encode()
+
+
+class Requests(Session):
+    """A session that knows what its client's messages mean."""
+
+    __slots__ = ()
+
+    def _request(
+        self, data: bytes, pos: int, end: int, size: int, tag: int, length: int
+    ) -> Rewritten | None:
+        """Enter a message in the conversation; returns what goes up in its place.
+
+        None is the message as it is; else the bytes to send and where its own bytes go on, which
+        is negative when the message has to wait.
+        """
+        server = self.server
+        if server is None:
+            if tag in _NEEDS_NO_SERVER:
+                return self._answer_alone(tag, end)
+            server = self._borrow()
+            if server is None:
+                return STALL
+        elif server.application_name is not self.application_name:
+            self._rename_application(server)
+        conversation = server.conversation
+        if tag == frontend.SYNC:
+            conversation.sync()
+            return None
+        if conversation.skipping:
+            return b"", end
+        if tag == frontend.QUERY:
+            return self._on_query(server, data, pos, end, size)
+        if tag == frontend.EXECUTE:
+            return self._on_execute(server, data, pos, end)
+        if tag == frontend.BIND:
+            return self._on_bind(server, data, pos, size, length)
+        if tag == frontend.PARSE:
+            return self._on_parse(server, data, pos, end, size)
+        if tag == frontend.DESCRIBE:
+            return self._on_describe(server, data, pos, end)
+        if tag == frontend.CLOSE:
+            return self._names().close(server, data, pos, end)
+        if tag == frontend.COPY_DONE or tag == frontend.COPY_FAIL:
+            conversation.copy_end()
+        elif tag == frontend.FUNCTION_CALL:
+            self._pin(server, self.endpoint.classifier.function_call())
+            conversation.query(OWED_FUNCTION_CALL)
+        return None
+
+    def _answer_alone(self, tag: int, end: int) -> tuple[bytes, int]:
+        """A message that asks nothing of a database; PostgreSQL ignores stray copy messages."""
+        if tag == frontend.SYNC:
+            self.transport.write(_READY)
+        return b"", end
+
+    def _on_query(
+        self, server: ServerConnection, data: bytes, pos: int, end: int, size: int
+    ) -> Rewritten | None:
+        """Query: a sync point of its own, judged statement by statement (PIN-PG-31)."""
+        endpoint = self.endpoint
+        if end <= size:
+            verdict = endpoint.classifier.judge(
+                data[pos + 5 : end - 1], standard_conforming_strings=self.conforming
+            )
+        else:
+            verdict = endpoint.classifier.oversized(data[pos + 5 : size])
+        if not verdict.clean and self._must_wait(server, verdict):
+            return STALL
+        self.statements_seen += 1
+        self._started = perf_counter()
+        endpoint.query_received(self)
+        if verdict.pin is not None:
+            self._pin(server, verdict.pin)
+        naming = self.naming
+        if naming is None:
+            server.statements.unnamed = None
+            server.conversation.query(OWED_QUERY)
+            return None
+        ahead = b""
+        if naming.knows(verdict.references) and server.conversation.status != FAILED:
+            ahead = naming.materialize_before_query(server.conversation, verdict.references)
+        naming.query(server, deallocates_all=verdict.deallocates_all)
+        return (ahead, pos) if ahead else None
+
+    def _on_parse(
+        self, server: ServerConnection, data: bytes, pos: int, end: int, size: int
+    ) -> Rewritten | None:
+        """Parse announces (PS-06, L-05); one too long to remember keeps its server instead."""
+        naming = self._names()
+        if end > size:
+            verdict = self.endpoint.classifier.oversized(data[pos + 5 : size])
+            if verdict.pin is not None:
+                self._pin(server, verdict.pin)
+            return naming.parse_oversized(server, data, pos, size, end - pos - 1)
+        keeps = self.pin is not None or self.endpoint.session_mode
+        answer = naming.parse(server, data, pos, end, conforming=self.conforming, keeps=keeps)
+        if answer is STALL:
+            return answer
+        self.statements_seen += 1
+        statement = naming.mentioned
+        if statement is not None and not statement.verdict.clean:
+            self.endpoint.announced(self, server, statement.verdict)
+        pin = self.endpoint.classifier.parse(named=data[pos + 5] != 0)
+        if pin is not None:
+            self._pin(server, pin)
+        return answer
+
+    def _on_bind(
+        self, server: ServerConnection, data: bytes, pos: int, size: int, length: int
+    ) -> Rewritten | None:
+        """Bind takes the verdict of its statement to the portal (PS-06)."""
+        naming = self._names()
+        answer = naming.bind(server, data, pos, size, length)
+        if answer is STALL:
+            return answer
+        statement = naming.mentioned
+        verdict = None if statement is None or statement.verdict.clean else statement.verdict
+        if verdict is not None or self._portals is not None:
+            self._remember_portal(data[pos + 5 : data.find(0, pos + 5, size)], verdict)
+        if naming.moved:
+            self._pin_for(server, verdict)
+        return answer
+
+    def _on_describe(
+        self, server: ServerConnection, data: bytes, pos: int, end: int
+    ) -> Rewritten | None:
+        """Describe; that of a SQL-level EXECUTE looks at the statement which that names."""
+        naming = self._names()
+        answer = naming.describe(server, data, pos, end)
+        if answer is not STALL and naming.moved and naming.mentioned is not None:
+            self._pin_for(server, naming.mentioned.verdict)
+        return answer
+
+    def _remember_portal(self, portal: bytes, verdict: Verdict | None) -> None:
+        portals = self._portals = self._portals or {}
+        if verdict is None:
+            portals.pop(portal, None)
+        else:
+            portals[portal] = verdict
+
+    def _pin_for(self, server: ServerConnection, verdict: Verdict | None) -> None:
+        """What SQL mentions was given its own name on this server: it must be kept from now on."""
+        if verdict is not None and verdict.pin is not None:
+            self._pin(server, verdict.pin.when_executed())
+
+    def _on_execute(
+        self, server: ServerConnection, data: bytes, pos: int, end: int
+    ) -> Rewritten | None:
+        """Execute pins what Parse has announced."""
+        conversation = server.conversation
+        verdict = None
+        if self._portals is not None:
+            verdict = self._portals.get(data[pos + 5 : data.find(0, pos + 5, end)])
+        if verdict is None:
+            self.endpoint.execute_received(self)
+            conversation.extended(OWED_EXECUTE)
+            return None
+        if self._must_wait(server, verdict):
+            return STALL
+        self.endpoint.execute_received(self)
+        if verdict.pin is not None:
+            self._pin(server, verdict.pin.when_executed())
+        naming = self._names()
+        naming.execute(conversation, OWED_EXECUTE, deallocates_all=verdict.deallocates_all)
+        return None
+
+    def _must_wait(self, server: ServerConnection, verdict: Verdict) -> bool:
+        """Does it mention names whose meaning an answer on its way decides?"""
+        naming = self.naming
+        if naming is None or not (verdict.references or verdict.deallocates_all):
+            return False
+        # A statement is moved by a segment of its own, which a failed transaction does not allow.
+        return naming.undecided(server.conversation) or (
+            naming.knows(verdict.references) and server.conversation.awaits_ready
+        )
+
+    def _names(self) -> Naming:
+        """The client's statement names; most clients that never prepare have none."""
+        naming = self.naming
+        if naming is None:
+            naming = self.naming = Naming(self.endpoint.catalog, self.endpoint.classifier)
+        return naming

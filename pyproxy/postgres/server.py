@@ -1,0 +1,315 @@
+"""One database connection: idle in its pool, lent to a session, being reset, closed.
+
+While it is lent its bytes go to the session (`relay.Session.on_server`). Otherwise it reads them
+itself: what a database says to nobody (a shutdown, a changed setting), and the answers to a reset.
+
+A connection never goes from one client to another by trust: it is lent again after its
+conversation was at rest, or after a reset that was answered as expected; else it is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from protocol.postgres import backend, frontend
+from protocol.postgres.conversation import HIDDEN_QUERY, HIDDEN_SYNC, IDLE, Conversation
+from protocol.postgres.errors import ProtocolError
+from protocol.postgres.framing import HEADER, Framer
+from pyproxy.postgres.statements import ServerStatements
+
+if TYPE_CHECKING:
+    from pyproxy.pooling.pool import Pool
+    from pyproxy.postgres.session import Session
+    from pyproxy.targets.target import Target
+
+# How long the database may take to let go of a connection before it is cut off, in seconds.
+CLOSE_GRACE: Final = 5.0
+# How long a reset may take before the connection is closed instead, in seconds.
+RESET_TIMEOUT: Final = 10.0
+# A message to nobody is small; more is a server that has lost its way.
+MAX_OWN_MESSAGE: Final = 1 << 20
+
+_TERMINATE: Final = HEADER.pack(frontend.TERMINATE, 4)
+_SYNC: Final = HEADER.pack(frontend.SYNC, 4)
+
+
+class ServerConnection(asyncio.Protocol):
+    """A logged-in connection to a database."""
+
+    __slots__ = (
+        "_close_timer",
+        "_framer",
+        "_on_closed",
+        "_reset_done",
+        "_reset_failed",
+        "application_name",
+        "baseline",
+        "born",
+        "cancels",
+        "closing",
+        "conversation",
+        "fatal",
+        "id",
+        "idle_since",
+        "key",
+        "parameters",
+        "passing",
+        "pool",
+        "retiring",
+        "session",
+        "statements",
+        "tail",
+        "target",
+        "tls",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        identity: int,
+        target: Target,
+        pool: Pool[ServerConnection],
+        parameters: dict[str, str],
+        key: tuple[int, bytes] | None,
+        *,
+        tls: bool,
+        statement_limit: int,
+        now: float,
+        on_closed: Callable[[ServerConnection], None],
+    ) -> None:
+        self.id = identity
+        self.target = target
+        self.pool = pool
+        self.transport: asyncio.Transport
+        self.tls = tls
+        # What it reported at login, and what it reports now; equal until something is SET.
+        self.baseline = parameters
+        self.parameters = dict(parameters)
+        # The value that the proxy has set for the client of the moment; None as at login.
+        self.application_name: str | None = None
+        # BackendKeyData: process id and secret, for cancelling.
+        self.key = key
+        self.conversation = Conversation()
+        self.statements = ServerStatements(statement_limit)
+        # Who has borrowed it.
+        self.session: Session | None = None
+        # The start of a message that is looked at only when whole.
+        self.tail = b""
+        # Bytes of the current message still to come, forwarded as they come.
+        self.passing = 0
+        # Cancel requests on their way: it is not lent before they have arrived (invariant 1).
+        self.cancels = 0
+        # Close it when it comes back.
+        self.retiring = ""
+        # Why it is being closed; it reads only for the end of file then.
+        self.closing = ""
+        # It has said FATAL: its end of file is no surprise.
+        self.fatal = False
+        self.born = now
+        self.idle_since = now
+        self._on_closed = on_closed
+        self._framer = Framer(MAX_OWN_MESSAGE)
+        self._reset_done: Callable[[ServerConnection], None] | None = None
+        self._reset_failed = ""
+        self._close_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def pristine(self) -> bool:
+        """Does it report the settings that it had after its login?
+
+        in_hot_standby may change under anybody: it is the database's state, not the session's.
+        """
+        return all(
+            self.parameters.get(name) == value
+            for name, value in self.baseline.items()
+            if name != "in_hot_standby"
+        )
+
+    @property
+    def resting(self) -> bool:
+        """At rest, and not being reset."""
+        return self.conversation.at_rest and self._reset_done is None
+
+    @property
+    def state(self) -> str:
+        """In the words of the glossary, for those who look."""
+        if self.closing:
+            return "RETIRED"
+        if self.cancels:
+            return "CANCELLING"
+        if self._reset_done is not None:
+            return "RESETTING"
+        return "IDLE" if self.session is None else "BORROWED"
+
+    # -- the transport -------------------------------------------------------------------------
+
+    def adopt(self, transport: asyncio.Transport, rest: bytes) -> None:
+        """Take over the transport of a finished login, and what arrived behind it."""
+        self.transport = transport
+        transport.set_protocol(self)
+        if rest:
+            self.data_received(rest)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the database: the session's, or for ourselves."""
+        session = self.session
+        if session is not None:
+            session.on_server(self, data)
+        elif not self.closing:
+            self._on_own(data)
+
+    def pause_writing(self) -> None:
+        """The database does not take more: the client has to wait."""
+        if self.session is not None:
+            self.session.server_full()
+
+    def resume_writing(self) -> None:
+        """It takes more again."""
+        if self.session is not None:
+            self.session.server_drained()
+
+    def eof_received(self) -> None:
+        """The database has closed its side: so do we."""
+        return
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone; its place in the budget is free."""
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        session, self.session = self.session, None
+        self._on_closed(self)
+        if session is not None:
+            session.server_lost(self)
+
+    # -- closing -------------------------------------------------------------------------------
+
+    def close(self, why: str) -> None:
+        """Say Terminate and wait for the database to let go, within CLOSE_GRACE.
+
+        Waiting keeps the budget honest: the database counts a connection until it has ended.
+        """
+        if self.closing:
+            return
+        self.closing = why
+        self.session = None
+        self.transport.resume_reading()
+        self.transport.write(_TERMINATE)
+        loop = asyncio.get_running_loop()
+        self._close_timer = loop.call_later(CLOSE_GRACE, self.transport.abort)
+
+    def cut(self, why: str) -> None:
+        """Close it in the middle of something, where a Terminate might be taken for data."""
+        if self.closing:
+            return
+        if not self.transport.can_write_eof():
+            self.abort(why)
+            return
+        self.closing = why
+        self.session = None
+        self.transport.resume_reading()
+        self.transport.write_eof()
+        self._close_timer = asyncio.get_running_loop().call_later(CLOSE_GRACE, self.transport.abort)
+
+    def abort(self, why: str) -> None:
+        """Cut it off: it is out of step, and what it says next means nothing."""
+        self.closing = self.closing or why
+        self.session = None
+        self.transport.abort()
+
+    # -- reset ---------------------------------------------------------------------------------
+
+    def reset(self, queries: tuple[str, ...], done: Callable[[ServerConnection], None]) -> None:
+        """Bring the session back to how it was after login, and call `done` once it is proven.
+
+        Rolls back first if a transaction is open, ends an unsynced pipeline before that. A reset
+        that fails, or takes more than RESET_TIMEOUT, closes the connection; `done` is not called.
+        """
+        conversation = self.conversation
+        messages = b""
+        if conversation.unsynced or conversation.skipping:
+            conversation.sync(HIDDEN_SYNC)
+            messages += _SYNC
+        # ROLLBACK outside a transaction is only a warning, so it needs no knowledge of a status
+        # that the Sync above may still change.
+        if conversation.status != IDLE or messages:
+            queries = ("ROLLBACK", *queries)
+        for sql in queries:
+            conversation.query(HIDDEN_QUERY)
+            messages += frontend.Query(sql.encode()).encode()
+        self._reset_done = done
+        self._reset_failed = ""
+        self._close_timer = asyncio.get_running_loop().call_later(
+            RESET_TIMEOUT, self.abort, "its reset took too long"
+        )
+        self.transport.resume_reading()
+        self.transport.write(messages)
+        if self.tail:
+            tail, self.tail = self.tail, b""
+            self._on_own(tail)
+
+    def _finish_reset(self) -> None:
+        done, self._reset_done = self._reset_done, None
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+            self._close_timer = None
+        if not self.conversation.at_rest:
+            self._reset_failed = self._reset_failed or "it was not at rest afterwards"
+        if self._reset_failed or done is None:
+            self.close(f"its reset failed: {self._reset_failed}")
+            return
+        done(self)
+
+    # -- what it says to nobody ------------------------------------------------------------------
+
+    def _on_own(self, data: bytes) -> None:
+        try:
+            for tag, body in self._framer.feed(data):
+                self._on_message(tag, body)
+                if self.closing:
+                    return
+        except ProtocolError as error:
+            self.abort(f"it is out of step: {error}")
+
+    def _on_message(self, tag: int, body: bytes) -> None:
+        if tag == backend.READY_FOR_QUERY:
+            self.conversation.ready(backend.ReadyForQuery.decode(body).status)
+            if not self.conversation.owed and self._reset_done is not None:
+                self._finish_reset()
+        elif tag == backend.ERROR_RESPONSE:
+            self._on_error(backend.ErrorResponse.decode(body))
+        elif tag == backend.PARAMETER_STATUS:
+            name, value = backend.ParameterStatus.decode(body)
+            self.parameters[name.decode(errors="replace")] = value.decode(errors="replace")
+        elif tag == backend.COMMAND_COMPLETE and body.startswith(b"DISCARD ALL"):
+            self.statements.forget_all()
+            self.application_name = None
+        elif tag not in _HARMLESS:
+            raise ProtocolError(f"a message {chr(tag)!r} that nobody asked for")
+
+    def _on_error(self, error: backend.ErrorResponse) -> None:
+        if error.severity in ("FATAL", "PANIC"):
+            self.fatal = True
+            self.close(f"the database ended it: {error.message}")
+        elif self._reset_done is not None:
+            self._reset_failed = error.message
+            self.conversation.error(error.sqlstate.encode())
+        else:
+            raise ProtocolError(f"an error that nobody caused: {error.message}")
+
+    def __repr__(self) -> str:
+        return f"<Server {self.id} of {self.target.id} {self.conversation!r}>"
+
+
+# What may come without meaning anything for an idle connection or a reset.
+_HARMLESS: Final = frozenset(
+    {
+        backend.NOTICE_RESPONSE,
+        backend.NOTIFICATION_RESPONSE,
+        backend.COMMAND_COMPLETE,
+        backend.EMPTY_QUERY_RESPONSE,
+        backend.ROW_DESCRIPTION,
+        backend.DATA_ROW,
+    }
+)

@@ -1,0 +1,298 @@
+"""The servers of one target group role: opened for the pools, reset, cut off, closed.
+
+The pools decide and this does: it picks the target, logs in with the user's secret, and reports
+how it went. A database that is away is tried again until the waiting clients' time is over; one
+that refuses the user or the database says so to those who wait (E-PG-17).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Final
+
+from protocol.postgres.errors import ProtocolError
+from pyproxy import errors
+from pyproxy.auth.credentials import Credentials
+from pyproxy.logs import EventLog
+from pyproxy.pooling.pool import Pool
+from pyproxy.pooling.pools import LAST_RETRY, PoolLimits, Pools
+from pyproxy.postgres.cancel import send_cancel
+from pyproxy.postgres.connect import Connected, Refused, connect
+from pyproxy.postgres.server import ServerConnection
+from pyproxy.targets.target import Target
+
+# How long a connection to a database may take to be logged in, in seconds.
+CONNECT_TIMEOUT: Final = 15.0
+# SQLSTATEs of a login that may go well a moment later: starting up or shutting down, no place
+# left (others connect to the database too).
+_PASSING: Final = frozenset({"57P01", "57P02", "57P03", "53300", "53200"})
+# The database does not accept our password: the secret may have been rotated (AU-11).
+_PASSWORD_REFUSED: Final = frozenset({"28P01", "28000"})
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """What new server connections are like."""
+
+    max_connections_percent: int = 100
+    max_idle_connections_percent: int = 50
+    connection_borrow_timeout: float = 120.0
+    init_query: str = ""
+    statement_limit: int = 500
+
+
+class Servers:
+    """Opens, resets and closes the servers of one role."""
+
+    def __init__(
+        self,
+        targets: list[Target],
+        credentials: Credentials,
+        settings: ServerSettings,
+        log: EventLog,
+        *,
+        random_id: Callable[[], int],
+        tls_context: Callable[[Target], ssl.SSLContext | None],
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.targets = targets
+        # Where new connections go.
+        self.target = targets[0]
+        self.settings = settings
+        self._credentials = credentials
+        self._log = log
+        self._random_id = random_id
+        self._tls_context = tls_context
+        self._loop = loop
+        # Tasks under way; the loop itself keeps only weak references.
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.pools: Pools[ServerConnection] = Pools(
+            self._pool_limits(), open_server=self._start, close_server=self._close, clock=loop.time
+        )
+        self.all: set[ServerConnection] = set()
+
+    # -- settings ------------------------------------------------------------------------------
+
+    def apply(self, settings: ServerSettings) -> None:
+        """New settings: for the pools at once, for the servers as they are opened anew."""
+        if settings.init_query != self.settings.init_query:
+            self.expire_servers("the init query has changed")
+        self.settings = settings
+        self.pools.limits = self._pool_limits()
+
+    def expire_servers(self, why: str) -> None:
+        """Close the idle servers, and the others when they come back."""
+        self.pools.close_idle(why)
+        for server in self.all:
+            server.retiring = why
+
+    def _pool_limits(self) -> PoolLimits:
+        limits = self.target.limits
+        settings = self.settings
+        timeout = settings.connection_borrow_timeout
+        if limits is None:
+            # One connection finds out what the target allows.
+            return PoolLimits(1, 1, timeout)
+        idle = limits.max_connections * settings.max_idle_connections_percent // 100
+        return PoolLimits(limits.allowed(settings.max_connections_percent), idle, timeout)
+
+    # -- opening -------------------------------------------------------------------------------
+
+    def _start(self, pool: Pool[ServerConnection]) -> None:
+        self._spawn(self._open(pool))
+
+    async def _open(self, pool: Pool[ServerConnection]) -> None:
+        """Open one server for `pool` and tell the pools how it went."""
+        target = self.target
+        target.counters.requests += 1
+        error: errors.ProxyError | None = None
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                connected = await self._connect(target, pool)
+        except Refused as refused:
+            why = refused.message
+            if refused.sqlstate not in _PASSING:
+                error = errors.request_error(refused.message)
+            else:
+                target.trouble = why
+        except (OSError, TimeoutError, ProtocolError, ssl.SSLError) as problem:
+            why = str(problem) or type(problem).__name__
+            target.trouble = why
+        except Exception as bug:
+            # The place in the budget and those who wait must not be lost with it (invariant 10).
+            self._log.failure(None)
+            why = f"an error of the proxy itself: {bug}"
+            error = errors.unknown_error()
+        else:
+            target.trouble = ""
+            self._opened(pool, target, connected)
+            return
+        target.counters.setup_failed += 1
+        self._log.note("WARN", f"no connection to target {target.id}: {why}")
+        self._next_target(target, failed=error is None)
+        self.pools.open_failed(pool, why, error)
+        self._loop.call_later(max(pool.retry_at - self._loop.time(), 0) + 0.01, self.pools.serve)
+
+    async def _connect(self, target: Target, pool: Pool[ServerConnection]) -> Connected:
+        """Log in; once more with a fresh password when the database refuses the known one."""
+        user = pool.key.user
+        credential = self._credentials.lookup(user)
+        while credential is not None:
+            secret = credential.secret
+            try:
+                return await connect(
+                    target,
+                    pool.key,
+                    secret.password,
+                    context=self._tls_context(target),
+                    init_query=self.settings.init_query,
+                )
+            except Refused as refused:
+                if refused.sqlstate not in _PASSWORD_REFUSED:
+                    raise
+                credential = await self._credentials.reread(user, secret)
+                if credential is None:
+                    raise
+        raise Refused.with_message(self._credentials.why_missing(user))
+
+    def _opened(self, pool: Pool[ServerConnection], target: Target, connected: Connected) -> None:
+        counters = target.counters
+        counters.requests_with_tls += connected.tls
+        limits = target.limits
+        if limits is not None and limits.in_recovery and len(self.targets) > 1:
+            connected.stream.transport.close()
+            counters.setup_failed += 1
+            self._next_target(target, failed=True)
+            self.pools.open_failed(pool, f"target {target.id} is read-only", None)
+            self._loop.call_later(LAST_RETRY / 10, self.pools.serve)
+            return
+        counters.setup_succeeded += 1
+        server = ServerConnection(
+            self._random_id(),
+            target,
+            pool,
+            connected.parameters,
+            connected.key,
+            tls=connected.tls,
+            statement_limit=self.settings.statement_limit,
+            now=self._loop.time(),
+            on_closed=self._closed,
+        )
+        self.all.add(server)
+        pool.parameters = connected.parameters
+        self.pools.limits = self._pool_limits()
+        transport, rest = connected.stream.hand_over()
+        server.adopt(transport, rest)
+        self._log.server_connected(
+            None,
+            server.id,
+            transport.get_extra_info("sockname"),
+            transport.get_extra_info("peername"),
+        )
+        self.pools.opened(pool, server)
+
+    def _next_target(self, target: Target, *, failed: bool) -> None:
+        """The writer may be another one now: try the next."""
+        if failed and self.target is target:
+            self.target = self.targets[(self.targets.index(target) + 1) % len(self.targets)]
+
+    # -- coming back ---------------------------------------------------------------------------
+
+    def release(self, server: ServerConnection) -> None:
+        """A server at rest comes back."""
+        if server.cancels:
+            # It is in use by the cancel request on its way; `cancel` gives it back (invariant 1).
+            server.pool.withdraw(server)
+        elif server.retiring:
+            self.pools.retire(server.pool, server, server.retiring)
+        else:
+            self.pools.release(server.pool, server)
+
+    def reset(self, server: ServerConnection, client: int) -> None:
+        """Undo what a session has changed: the effect of DISCARD ALL, init query again (END-02)."""
+        queries: tuple[str, ...] = ("DISCARD ALL",)
+        if self.settings.init_query:
+            queries += (self.settings.init_query,)
+        self._reset(server, queries, client)
+
+    def roll_back(self, server: ServerConnection, client: int) -> None:
+        """Undo an open transaction: nothing else has been changed (END-03)."""
+        self._reset(server, (), client)
+
+    def retire(self, server: ServerConnection, why: str) -> None:
+        """Lend it no more."""
+        self.pools.retire(server.pool, server, why)
+
+    def cut(self, server: ServerConnection, why: str) -> None:
+        """Get rid of a server in the middle of something, and stop what it is doing."""
+        server.pool.withdraw(server)
+        if server.key is not None and server.conversation.owed:
+            self._spawn(self._cancel(server))
+        server.cut(why)
+
+    def _reset(self, server: ServerConnection, queries: tuple[str, ...], client: int) -> None:
+        server.pool.withdraw(server)
+
+        def done(server: ServerConnection) -> None:
+            if queries and not server.pristine:
+                self.retire(server, "its settings were not as at login after the reset")
+                return
+            self._log.released_upon_reset(client, server.id)
+            self.release(server)
+
+        server.reset(queries, done)
+
+    # -- cancelling ----------------------------------------------------------------------------
+
+    def cancel(self, server: ServerConnection) -> None:
+        """Cancel what it is running; until that has arrived it is not lent to anybody else."""
+        if server.key is not None:
+            server.cancels += 1
+            self._spawn(self._cancel_and_return(server))
+
+    async def _cancel_and_return(self, server: ServerConnection) -> None:
+        await self._cancel(server)
+        server.cancels -= 1
+        held_back = server.session is None and not server.closing and server.resting
+        if not server.cancels and held_back and server not in server.pool.idle:
+            self.release(server)
+
+    async def _cancel(self, server: ServerConnection) -> None:
+        assert server.key is not None
+        with contextlib.suppress(OSError, TimeoutError, ssl.SSLError):
+            await send_cancel(server.target, server.key, self._tls_context(server.target))
+
+    # -- closing -------------------------------------------------------------------------------
+
+    def _close(self, server: ServerConnection, why: str) -> None:
+        server.close(why)
+
+    def _closed(self, server: ServerConnection) -> None:
+        self.all.discard(server)
+        why = server.closing or "the database closed it"
+        self._log.note("INFO", f"The database connection closed. Reason: {why}.", None, server.id)
+        self.pools.closed(server.pool, server)
+
+    async def stop(self) -> None:
+        """Close every server and wait until the databases have let go."""
+        for task in list(self._tasks):
+            task.cancel()
+        for server in list(self.all):
+            server.pool.withdraw(server)
+            server.close("the proxy is shutting down")
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)
+        deadline = self._loop.time() + 2.0
+        while self.all and self._loop.time() < deadline:  # noqa: ASYNC110 - at the end only
+            await asyncio.sleep(0.01)
+        for server in list(self.all):
+            server.abort("the proxy is shutting down")
+
+    def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

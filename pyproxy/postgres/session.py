@@ -1,0 +1,370 @@
+"""One client's stay after its login: what it holds, what it waits for, and how it ends.
+
+`Session` is everything but the walk of the bytes, which `relay.Relay` adds. It borrows a server
+when the walk asks for one, keeps it while pinned (C-09), gives it back, and sees to it that every
+end, by whichever side and in whichever state, leaves a server that is clean or closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Final
+
+from protocol.postgres import frontend
+from protocol.postgres.conversation import FAILED, HIDDEN_QUERY, IDLE
+from protocol.postgres.quoting import literal
+from pyproxy import errors
+from pyproxy.errors import ProxyError
+from pyproxy.pinning.classifier import Pin
+
+if TYPE_CHECKING:
+    from pyproxy.pinning.classifier import Verdict
+    from pyproxy.pooling.pool import Pool
+    from pyproxy.postgres.endpoint import Endpoint
+    from pyproxy.postgres.prepared import Naming
+    from pyproxy.postgres.server import ServerConnection
+
+# How long a client may take to read its last words before the connection is cut, in seconds.
+LINGER: Final = 5.0
+
+_RESET_APPLICATION_NAME: Final = frontend.Query(b"RESET application_name").encode()
+
+
+class Session(asyncio.Protocol, ABC):
+    """A logged-in client."""
+
+    __slots__ = (
+        "_blocked",
+        "_held",
+        "_instead",
+        "_leaving",
+        "_need",
+        "_passing",
+        "_passing_dropped",
+        "_portals",
+        "_resets",
+        "_started",
+        "_tail",
+        "application_name",
+        "born",
+        "cancel_key",
+        "conforming",
+        "ended",
+        "endpoint",
+        "id",
+        "idle_since",
+        "naming",
+        "pin",
+        "pin_on_borrow",
+        "pool",
+        "server",
+        "statements_seen",
+        "tls",
+        "touched",
+        "transport",
+        "waiting_since",
+    )
+
+    def __init__(
+        self,
+        identity: int,
+        endpoint: Endpoint,
+        pool: Pool[ServerConnection],
+        *,
+        application_name: str | None,
+        conforming: bool,
+        tls: bool,
+        now: float,
+        pin_on_borrow: Pin | None = None,
+    ) -> None:
+        self.id = identity
+        self.endpoint = endpoint
+        self.pool = pool
+        self.transport: asyncio.Transport
+        self.tls = tls
+        # As the client gave it at startup; its server is set to it while it is lent (ST-05).
+        self.application_name = application_name
+        # The session's standard_conforming_strings: how its string literals are read.
+        self.conforming = conforming
+        # What a CancelRequest for it has to show (extension).
+        self.cancel_key: tuple[int, bytes] | None = None
+        # The server that it holds, and why for good.
+        self.server: ServerConnection | None = None
+        self.pin: Pin | None = None
+        # A startup setting that only a server of one's own can have (extension).
+        self.pin_on_borrow = pin_on_borrow
+        self.naming: Naming | None = None
+        # Verdicts of bound portals that will do something when they are executed.
+        self._portals: dict[bytes, Verdict] | None = None
+        # Bytes not walked yet: the start of a message, or all that is held back.
+        self._tail: bytearray | None = None
+        # The walk goes on when at least so many bytes are in the tail.
+        self._need = 0
+        # The tail waits for a server, or for an answer that decides what it means.
+        self._held = False
+        # Bytes of the client's current message still to come, and whether they go nowhere.
+        self._passing = 0
+        self._passing_dropped = False
+        # What goes down in the place of a hidden reply.
+        self._instead = b""
+        # There was a RESET or DISCARD ALL since the last ReadyForQuery.
+        self._resets = False
+        # The client does not take what we write; so we read neither side.
+        self._blocked = False
+        # It has said Terminate; its last requests run to their end.
+        self._leaving = False
+        self.ended = False
+        # When the query of the moment came in, by perf_counter.
+        self._started = 0.0
+        self.waiting_since = 0.0
+        self.statements_seen = 0
+        self.born = now
+        # Upkeep turns `touched` into a time, so that no query has to ask the clock.
+        self.touched = True
+        self.idle_since = now
+
+    # -- for the subclass ----------------------------------------------------------------------
+
+    @abstractmethod
+    def _walk(self, data: bytes) -> None:
+        """Process bytes of the client, the first of which begins a message or continues one."""
+
+    @abstractmethod
+    def on_server(self, server: ServerConnection, data: bytes) -> None:
+        """Process bytes of the server that this session holds."""
+
+    # -- the transport -------------------------------------------------------------------------
+
+    def adopt(self, transport: asyncio.Transport, rest: bytes) -> None:
+        """Take over the transport of a finished login, and what arrived behind it."""
+        self.transport = transport
+        transport.set_protocol(self)
+        self.endpoint.entered(self)
+        transport.resume_reading()
+        if rest:
+            self.data_received(rest)
+
+    def pause_writing(self) -> None:
+        """The client does not take more: neither its server nor itself is read.
+
+        So does a backend that blocks in send(): it reads no further queries.
+        """
+        self._blocked = True
+        self.transport.pause_reading()
+        if self.server is not None:
+            self.server.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """It takes more again."""
+        self._blocked = False
+        if self.server is not None:
+            self.server.transport.resume_reading()
+        self._resume_reading()
+
+    def server_full(self) -> None:
+        """The server does not take more: the client has to wait."""
+        self.transport.pause_reading()
+
+    def server_drained(self) -> None:
+        """It takes more again."""
+        self._resume_reading()
+
+    def eof_received(self) -> None:
+        """The client has closed its side: so do we."""
+        return
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone, politely or not."""
+        if not self.ended:
+            self.endpoint.log.client_channel_closed(self.id)
+            self._end(requests_stand=False)
+
+    def _resume_reading(self) -> None:
+        if not self._blocked and not self.ended and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    # -- borrow and release --------------------------------------------------------------------
+
+    def _borrow(self) -> ServerConnection | None:
+        """A server from the pool, or None: then `lent` or `refused` will be called."""
+        pool = self.pool
+        server = pool.take()
+        if server is None:
+            self.endpoint.pools.wait(pool, self)
+            return None
+        self.endpoint.borrowed_at_once(server)
+        self._take(server)
+        return server
+
+    def _take(self, server: ServerConnection) -> None:
+        """The server is ours: make it look like ours."""
+        self.server = server
+        server.session = self
+        if server.application_name is not self.application_name:
+            self._rename_application(server)
+        if self.pin_on_borrow is not None:
+            self._pin(server, self.pin_on_borrow)
+
+    def _rename_application(self, server: ServerConnection) -> None:
+        """Set application_name ahead of the client's request; the client never sees the answer.
+
+        Between the requests of a pipeline, and in a failed transaction, it has to wait.
+        """
+        name = self.application_name
+        if name != server.application_name:
+            conversation = server.conversation
+            if not conversation.settled or conversation.status == FAILED:
+                return
+            self._send_application_name(server, name)
+        # The very same object from now on, so that the next look is a comparison of pointers.
+        server.application_name = name
+
+    def _send_application_name(self, server: ServerConnection, name: str | None) -> None:
+        server.conversation.query(HIDDEN_QUERY)
+        server.statements.unnamed = None
+        if name is None:
+            server.transport.write(_RESET_APPLICATION_NAME)
+        else:
+            sql = f"SET application_name = {literal(name)}"
+            server.transport.write(frontend.Query(sql.encode()).encode())
+
+    def lent(self, server: ServerConnection) -> None:
+        """The wait is over: go on with what was held back."""
+        self.endpoint.waited(self)
+        self._take(server)
+        self._go_on()
+
+    def refused(self, error: ProxyError) -> None:
+        """There is no server for us: tell the client, and part."""
+        self.endpoint.borrow_aborted()
+        self.end(error, str(error))
+
+    def _go_on(self) -> None:
+        """Walk what was held back."""
+        tail, self._tail = self._tail, None
+        self._held = False
+        self._resume_reading()
+        if tail:
+            self._walk(bytes(tail))
+
+    def _release(self, server: ServerConnection) -> None:
+        """The server is at rest: others may have it."""
+        self.server = None
+        server.session = None
+        self._portals = None
+        if self._blocked:
+            server.transport.resume_reading()
+        self.endpoint.servers.release(server)
+
+    def _pin(self, server: ServerConnection, pin: Pin) -> None:
+        """Keep the server until the client ends (C-09). The first reason is the one reported."""
+        if self.pin is None:
+            self.pin = pin
+            self.endpoint.pinned(self, server, pin)
+
+    def cancel(self) -> None:
+        """A CancelRequest with our key: stop what we have running, and nobody else."""
+        server = self.server
+        if server is not None and server.conversation.owed:
+            self.endpoint.servers.cancel(server)
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def end(self, error: ProxyError | None, why: str) -> None:
+        """End the session from our side; `error` is the one thing that the client is told."""
+        if self.ended:
+            return
+        self.endpoint.log.client_closed_by_proxy(self.id, why)
+        transport = self.transport
+        if error is not None:
+            transport.write(error.response())
+        transport.close()
+        if transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(LINGER, transport.abort)
+        self._end(requests_stand=False)
+
+    def _terminated(self) -> None:
+        """The client has said Terminate: what it asked for before still runs."""
+        self.endpoint.log.client_requested_close(self.id)
+        self.transport.close()
+        self._end(requests_stand=True)
+
+    def _end(self, *, requests_stand: bool) -> None:
+        self.ended = True
+        self._tail = None
+        endpoint = self.endpoint
+        endpoint.left(self)
+        server = self.server
+        if server is None:
+            if self._held:
+                endpoint.pools.leave(self.pool, self)
+                endpoint.borrow_aborted()
+            return
+        conversation = server.conversation
+        if conversation.settled and not self._passing:
+            self._give_back(server)
+        elif requests_stand and not (
+            conversation.unsynced or conversation.copying or self._passing
+        ):
+            # PostgreSQL reads Terminate after what came before it: let that run to its end.
+            self._leaving = True
+            server.transport.resume_reading()
+        else:
+            self.server = None
+            endpoint.log.closed_mid_request(self.id, server.id)
+            endpoint.servers.cut(server, "its client was closed in the middle of a request")
+
+    def _give_back(self, server: ServerConnection) -> None:
+        """The client has ended and nothing is owed: reset what it has changed (invariant 2)."""
+        self.server = None
+        server.session = None
+        servers = self.endpoint.servers
+        if self.pin is not None or self.endpoint.session_mode:
+            self.endpoint.unpinned(self)
+            if self.pin is not None and self.pin.destroys:
+                servers.retire(server, "the session has loaded what no reset can unload")
+            else:
+                servers.reset(server, client=self.id)
+        elif server.conversation.status == IDLE:
+            servers.release(server)
+        else:
+            servers.roll_back(server, client=self.id)
+
+    def server_lost(self, server: ServerConnection) -> None:
+        """The server has gone while it was ours. The session goes too: what it had is lost."""
+        self.server = None
+        if self.ended:
+            return
+        if self.pin is not None:
+            self.endpoint.unpinned(self)
+        error = None if server.fatal else errors.server_lost()
+        self.end(error, "the database connection was lost")
+
+    # -- upkeep --------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> bool:
+        """Is it in line for a server?"""
+        return self._held and self.server is None
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing under way: no request, no transaction, no wait."""
+        server = self.server
+        return not self._held and (server is None or server.conversation.at_rest)
+
+    def overdue(self, now: float, idle_timeout: float, max_life: float) -> str:
+        """Why it should be closed now, or "". A client with a request under way never is (S-01)."""
+        server = self.server
+        if self._held or (server is not None and not server.conversation.settled):
+            self.touched = True
+        if self.touched:
+            self.touched = False
+            self.idle_since = now
+            return ""
+        if now - self.idle_since >= idle_timeout:
+            return "it was idle for longer than idle_client_timeout"
+        if now - self.born >= max_life and server is None:
+            return "it has reached the maximum lifetime of a client connection"
+        return ""

@@ -1,0 +1,188 @@
+"""What is prepared where: every distinct statement of the proxy, and what one server has of them.
+
+- `Statement` is one text with its parameter types; `Catalog` holds them for the whole proxy.
+- `ServerStatements` is what one server has, least recently used first, bounded.
+
+`prepared.py` is the other side: one client's names, and the rewriting of its messages.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from protocol.postgres import frontend
+from protocol.postgres.conversation import CLOSE, EXECUTE, PARSE, Conversation, Owed
+from protocol.postgres.framing import HEADER
+from pyproxy.pinning.classifier import Classifier, Verdict
+
+# What our names on the servers begin with; no name of a client is ever sent with this prefix.
+PREFIX: Final = b"pyproxy_"
+
+
+class Statement:
+    """A text and its parameter types, prepared by anyone."""
+
+    __slots__ = ("definition", "server_name", "verdict")
+
+    def __init__(self, server_name: bytes, definition: bytes, verdict: Verdict) -> None:
+        # The same on every server; b"" for one that is never shared.
+        self.server_name = server_name
+        # The body of Parse after the name: text, NUL, parameter types.
+        self.definition = definition
+        self.verdict = verdict
+
+
+class Catalog:
+    """Every distinct (text, parameter types), numbered; bounded in bytes by two generations.
+
+    A statement that falls out is still valid for who holds it; the next Parse of its text makes
+    another one under a new name. Numbers are never used again, so two texts never share a name.
+    """
+
+    def __init__(self, classifier: Classifier, *, limit_bytes: int = 16 << 20) -> None:
+        self._classifier = classifier
+        self._limit_bytes = limit_bytes
+        self._young: dict[tuple[bytes, bool], Statement] = {}
+        self._old: dict[tuple[bytes, bool], Statement] = {}
+        self._young_bytes = 0
+        self._numbered = 0
+
+    def intern(self, definition: bytes, standard_conforming_strings: bool) -> Statement:
+        """The statement of a Parse body after the name."""
+        key = (definition, standard_conforming_strings)
+        statement = self._young.get(key)
+        if statement is not None:
+            return statement
+        statement = self._old.get(key)
+        if statement is None:
+            self._numbered += 1
+            sql = definition[: definition.find(0)]
+            verdict = self._classifier.judge(
+                sql, standard_conforming_strings=standard_conforming_strings
+            )
+            statement = Statement(PREFIX + b"%d" % self._numbered, definition, verdict)
+        self._remember(key, statement)
+        return statement
+
+    def _remember(self, key: tuple[bytes, bool], statement: Statement) -> None:
+        if self._young_bytes > self._limit_bytes // 2:
+            self._old, self._young, self._young_bytes = self._young, {}, 0
+        self._young[key] = statement
+        self._young_bytes += len(statement.definition) + 200
+
+    def __len__(self) -> int:
+        return len(self._young.keys() | self._old.keys())
+
+
+class Pending(Owed):
+    """A reply to a message that changes what names mean."""
+
+    __slots__ = ("done", "segment")
+
+    def __init__(self, kind: int, hidden: bool) -> None:
+        super().__init__(kind, hidden)
+        # The segment of the pipeline in which it was sent.
+        self.segment = 0
+        # It was answered or discarded: its effect is known.
+        self.done = False
+
+
+class Step(Pending):
+    """A change of a name on its way, with what to put back if the server discards it.
+
+    A Parse or a Close; also a simple Query, which drops the unnamed statement.
+    """
+
+    __slots__ = ("name", "previous", "statement")
+
+    def __init__(
+        self,
+        kind: int,
+        hidden: bool,
+        name: bytes,
+        statement: Statement | None,
+        previous: Statement | None = None,
+    ) -> None:
+        super().__init__(kind, hidden)
+        # The client's name; of a hidden step the server's.
+        self.name = name
+        self.statement = statement
+        # What the client's name meant before.
+        self.previous = previous
+
+    @property
+    def changes_unnamed(self) -> bool:
+        """Is it a message of the client that makes or drops the unnamed statement?"""
+        return not self.name and not self.hidden and self.kind != EXECUTE
+
+    @property
+    def doubtful(self) -> bool:
+        """Is it a Parse of a name in use, which can only fail?"""
+        return (
+            self.kind == PARSE and not self.hidden and bool(self.name) and self.previous is not None
+        )
+
+
+class ServerStatements:
+    """What one server has prepared for us, least recently used first.
+
+    `names` is a hint, never a proof: a statement in it may be gone, one outside it may be there.
+    """
+
+    __slots__ = ("injected", "limit", "names", "unnamed")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.names: dict[bytes, Statement] = {}
+        # Whose text the unnamed statement is; None when there is none, or nobody knows.
+        self.unnamed: Statement | None = None
+        # How many were parsed again because this server lacked them.
+        self.injected = 0
+
+    def forget_all(self) -> None:
+        """DEALLOCATE ALL, DISCARD ALL, or an answer that shows that we were wrong."""
+        self.names.clear()
+        self.unnamed = None
+
+    def touch(self, statement: Statement) -> bool:
+        """Is it there? Then it is the most recently used one from now on."""
+        names = self.names
+        name = statement.server_name
+        if name not in names:
+            return False
+        if len(names) * 2 > self.limit:
+            del names[name]
+            names[name] = statement
+        return True
+
+    def add(self, statement: Statement, conversation: Conversation) -> bytes:
+        """It is being parsed; returns Close messages for what has to make room."""
+        names = self.names
+        names.pop(statement.server_name, None)
+        evictions = b""
+        while len(names) >= self.limit:
+            name = next(iter(names))
+            evicted = names.pop(name)
+            conversation.extended(Step(CLOSE, True, name, evicted))
+            evictions += close_message(name)
+        names[statement.server_name] = statement
+        return evictions
+
+    def discarded(self, step: Step) -> None:
+        """The server did not get to a hidden step, or failed in it."""
+        if step.kind == PARSE:
+            self.names.pop(step.name, None)
+        elif step.statement is not None:
+            self.names[step.name] = step.statement
+
+
+def close_message(name: bytes) -> bytes:
+    """Close of a prepared statement."""
+    return HEADER.pack(frontend.CLOSE, 6 + len(name)) + b"S" + name + b"\0"
+
+
+def parse_message(name: bytes, definition: bytes) -> bytes:
+    """Parse of a statement under `name`."""
+    return HEADER.pack(frontend.PARSE, 5 + len(name) + len(definition)) + b"".join(
+        (name, b"\0", definition)
+    )

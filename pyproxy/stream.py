@@ -1,0 +1,190 @@
+"""Bytes for logins: read message by message, and TLS settled before there is a transport.
+
+A login is a dialogue, so it wants `await stream.read()`; the relay wants callbacks. `LoginStream`
+serves the first and then hands its transport over, with whatever arrived early.
+
+TLS is negotiated on the bare socket and the transport is made afterwards (decision record
+"TLS on the raw socket"): nothing that came before the handshake can ever be taken for what came
+through it (CVE-2021-3935), because exactly the eight bytes of the request are read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from pathlib import PurePath
+from typing import Final, cast
+
+from protocol.postgres.errors import ProtocolError
+from protocol.postgres.framing import HEADER
+from protocol.postgres.startup import SSLRequest
+
+# No message of a login is longer: tokens with a session token pass 1 kB, certificates don't travel.
+MAX_LOGIN_MESSAGE: Final = 1 << 16
+
+
+class LoginStream(asyncio.Protocol):
+    """One side's messages, one at a time, while a login lasts."""
+
+    __slots__ = ("_buffer", "_eof", "_waiter", "transport")
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport
+        self._buffer = bytearray()
+        self._eof = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def read(self, limit: int = MAX_LOGIN_MESSAGE) -> tuple[int, bytes]:
+        """The next message: tag, body.
+
+        Raises ProtocolError for one longer than `limit`, ConnectionError when the peer is gone.
+        """
+        while True:
+            if len(self._buffer) >= 5:
+                tag, length = HEADER.unpack_from(self._buffer)
+                if length < 4 or length > limit:
+                    raise ProtocolError(f"a message of {length} bytes in a login")
+                if len(self._buffer) > length:
+                    body = bytes(self._buffer[5 : 1 + length])
+                    del self._buffer[: 1 + length]
+                    return tag, body
+            await self._more()
+
+    async def read_startup(self, limit: int) -> bytes:
+        """The next packet without a tag, after its length. Raises as `read` does."""
+        while True:
+            if len(self._buffer) >= 4:
+                length = int.from_bytes(self._buffer[:4], "big")
+                if length < 8 or length > limit:
+                    raise ProtocolError(f"invalid length of startup packet: {length}")
+                if len(self._buffer) >= length:
+                    body = bytes(self._buffer[4:length])
+                    del self._buffer[:length]
+                    return body
+            await self._more()
+
+    async def wait_closed(self) -> None:
+        """Until the peer closes the connection; what it says before that is dropped."""
+        while not self._eof:
+            self._buffer.clear()
+            with contextlib.suppress(ConnectionResetError):
+                await self._more()
+
+    async def _more(self) -> None:
+        """Wait for more bytes."""
+        if self._eof:
+            raise ConnectionResetError("the connection was closed during the login")
+        self.transport.resume_reading()
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def feed(self, data: bytes) -> None:
+        """Bytes that were read from the socket before there was a transport."""
+        self._buffer += data
+
+    def write(self, data: bytes) -> None:
+        """Send; a login never says enough to need flow control."""
+        self.transport.write(data)
+
+    def hand_over(self) -> tuple[asyncio.Transport, bytes]:
+        """The transport, and what has arrived behind the login: the next protocol's now."""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return self.transport, rest
+
+    # -- the transport's side ------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The transport is there."""
+        # A cast, not a check: uvloop's transports are asyncio's in all but inheritance.
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Keep it; a peer that talks out of turn is not read any further."""
+        self._buffer += data
+        if len(self._buffer) > MAX_LOGIN_MESSAGE:
+            self.transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> None:
+        """The peer has closed its side."""
+        self._eof = True
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._eof = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+async def dial(
+    host: str, port: int, tls: str, context: ssl.SSLContext | None
+) -> tuple[LoginStream, bool]:
+    """Connect to a database; returns the stream and whether it is over TLS.
+
+    A `host` with a slash is the folder of a Unix socket, as in libpq. `tls` is a libpq sslmode;
+    without a context, or over a Unix socket, it is "disable".
+    Raises OSError, and ConnectionError when TLS is demanded and refused.
+    """
+    loop = asyncio.get_running_loop()
+    if "/" in host:
+        path = PurePath(host) / f".s.PGSQL.{port}"
+        _, stream = await loop.create_unix_connection(LoginStream, str(path))
+        return stream, False
+    sock = await _connect(host, port)
+    try:
+        use_tls = tls != "disable" and context is not None and await _request_tls(sock)
+        if tls not in ("disable", "prefer") and not use_tls:
+            raise ConnectionRefusedError(f"{host}:{port} does not support TLS, and tls is {tls!r}")
+        _, stream = await loop.create_connection(
+            LoginStream,
+            sock=sock,
+            ssl=context if use_tls else None,
+            server_hostname=host if use_tls else None,
+        )
+    except BaseException:
+        sock.close()
+        raise
+    return stream, use_tls
+
+
+async def _connect(host: str, port: int) -> socket.socket:
+    """A connected non-blocking socket: the addresses of `host` in turn."""
+    loop = asyncio.get_running_loop()
+    problem: OSError = OSError(f"{host} has no address")
+    for family, kind, proto, _, address in await loop.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM
+    ):
+        sock = socket.socket(family, kind, proto)
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            await loop.sock_connect(sock, address)
+        except OSError as error:
+            sock.close()
+            problem = error
+            continue
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+    raise problem
+
+
+async def _request_tls(sock: socket.socket) -> bool:
+    """Ask for TLS and read the one byte of the answer, not more (CVE-2021-23222)."""
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(sock, SSLRequest().encode())
+    answer = await loop.sock_recv(sock, 1)
+    if answer not in (b"S", b"N"):
+        raise ConnectionResetError(f"the database answered {answer!r} to SSLRequest")
+    return answer == b"S"
