@@ -1,0 +1,7 @@
+"""The laboratory: a real PostgreSQL of one's own, for the demonstration and the tests.
+
+- `binaries`   where PostgreSQL's programs are
+- `ownership`  who they run as: PostgreSQL refuses root
+- `cluster`    one server: made, started, killed, copied as a streaming standby, promoted
+- `demo`       `pyproxy demo`
+"""

@@ -1,0 +1,228 @@
+"""`pyproxy demo`: a primary and a standby of real PostgreSQL with a proxy before them.
+
+Standard output begins with the URL, and has only what can be pasted; progress goes to standard
+error. Ctrl-C stops everything and removes what was made, unless it was asked to keep it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import secrets
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from pyproxy.app import App
+from pyproxy.config import Config
+from pyproxy.config_file import parse
+from pyproxy.event_loop import run_in_loop
+from pyproxy.lab import binaries
+from pyproxy.lab.cluster import Cluster, ClusterError, Programs
+from pyproxy.logs import configure
+
+DONE: Final = 0
+WRONG: Final = 2
+USER: Final = "app"
+DATABASE: Final = "app"
+
+_SETTINGS: Final = {"max_connections": "60"}
+
+
+class Pair(NamedTuple):
+    """The databases of a demonstration."""
+
+    primary: Cluster
+    standby: Cluster | None
+    password: str
+
+    @property
+    def clusters(self) -> list[Cluster]:
+        """Those that there are."""
+        return [self.primary] if self.standby is None else [self.primary, self.standby]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--port", type=int, default=6432, help="the proxy's (%(default)s)")
+    parser.add_argument("--http-port", type=int, default=8432, help="the page's (%(default)s)")
+    parser.add_argument(
+        "--standby",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="a streaming standby too",
+    )
+    parser.add_argument("--data-dir", type=Path, metavar="D", help="keep the databases in D")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run until Ctrl-C; returns 2 when it can't."""
+    try:
+        for port in (arguments.port, arguments.http_port):
+            _check_free(port)
+        with _folder(arguments.data_dir) as folder:
+            return _demonstrate(arguments, folder)
+    except (binaries.NoPostgres, ClusterError, OSError) as error:
+        sys.stderr.write(f"pyproxy demo: {error}\n")
+        return WRONG
+
+
+def _demonstrate(arguments: argparse.Namespace, folder: Path) -> int:
+    pair = None
+    try:
+        pair = _start(folder, standby=arguments.standby)
+        config = _configuration(folder, pair, arguments)
+        configure(sys.stderr)
+        return run_in_loop(_serve(config, pair, arguments))
+    finally:
+        if pair is not None:
+            for cluster in reversed(pair.clusters):
+                cluster.stop()
+
+
+async def _serve(config: Config, pair: Pair, arguments: argparse.Namespace) -> int:
+    app = App(config)
+    await app.start()
+    sys.stdout.write(welcome(pair, arguments.port, arguments.http_port))
+    sys.stdout.flush()
+    try:
+        await app.run_until_stopped()
+    finally:
+        await app.stop()
+    return DONE
+
+
+# -- the databases ---------------------------------------------------------------------------------
+
+
+def _start(folder: Path, *, standby: bool) -> Pair:
+    programs = Programs(binaries.find(), folder)
+    password = _password(folder)
+    with _step("PostgreSQL primary"):
+        primary = Cluster(folder / "a", programs, "")
+        fresh = not primary.data.exists()
+        if fresh:
+            primary = Cluster.create(folder / "a", programs, _SETTINGS)
+            primary.execute(
+                f"CREATE ROLE {USER} LOGIN PASSWORD '{password}';"
+                f"CREATE DATABASE {DATABASE} OWNER {USER}"
+            )
+        primary.start()
+    if not standby:
+        return Pair(primary, None, password)
+    with _step("PostgreSQL standby"):
+        second = Cluster(folder / "b", programs, primary.password)
+        if not second.data.exists():
+            if not fresh:
+                raise ClusterError(f"{folder} was made without a standby; add --no-standby")
+            second = Cluster.copy_of(primary, folder / "b")
+        second.start()
+    return Pair(primary, second, password)
+
+
+def _password(folder: Path) -> str:
+    """The application's password, made on the first run; in the form of a secret."""
+    file = folder / "secrets.yaml"
+    if file.exists():
+        entries: dict[str, dict[str, str]] = json.loads(file.read_text())
+        return entries["demo"]["password"]
+    password = secrets.token_urlsafe(12)
+    file.touch(0o600)
+    # JSON is YAML too.
+    file.write_text(json.dumps({"demo": {"username": USER, "password": password}}))
+    return password
+
+
+def _configuration(folder: Path, pair: Pair, arguments: argparse.Namespace) -> Config:
+    targets = "".join(
+        f"\n    - {{id: db-{name}, host: 127.0.0.1, port: {cluster.port}, tls: disable}}"
+        for name, cluster in zip("ab", pair.clusters, strict=False)
+    )
+    text = f"""\
+proxy:
+  db_proxy_name: demo
+  auth:
+    - secret_arn: demo
+endpoints:
+  - {{port: {arguments.port}}}
+target_group:
+  connection_pool_config: {{max_connections_percent: 20}}
+  targets:{targets}
+secrets: {{file: secrets.yaml}}
+http: {{port: {arguments.http_port}}}
+state_dir: state
+"""
+    return parse(text, name="demo", environment={}, folder=folder)
+
+
+# -- words -----------------------------------------------------------------------------------------
+
+
+def welcome(pair: Pair, port: int, http_port: int) -> str:
+    """The URL first, then what to paste."""
+    url = f"postgresql://{USER}:{pair.password}@127.0.0.1:{port}/{DATABASE}"
+    standby = "" if pair.standby is None else f", standby on 127.0.0.1:{pair.standby.port}"
+    return f"""{url}
+
+psql '{url}'
+python -c "import psycopg; print(psycopg.connect('{url}').execute('select version()').fetchone())"
+
+The proxy   127.0.0.1:{port}, user {USER}, password {pair.password}, database {DATABASE}
+The page    http://127.0.0.1:{http_port}/
+Databases   primary on 127.0.0.1:{pair.primary.port}{standby}
+See a pin   psql '{url}' -c "SET work_mem = '8MB'"; pyproxy pins --url http://127.0.0.1:{http_port}
+Stop        Ctrl-C
+"""
+
+
+@contextlib.contextmanager
+def _step(what: str) -> Iterator[None]:
+    """Tell what is being done, and how long it took."""
+    sys.stderr.write(f"{what} … ")
+    sys.stderr.flush()
+    began = time.monotonic()
+    try:
+        yield
+    except BaseException:
+        sys.stderr.write("failed\n")
+        raise
+    sys.stderr.write(f"{time.monotonic() - began:.1f} s\n")
+
+
+# -- places ----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _folder(kept: Path | None) -> Iterator[Path]:
+    """Where everything is: a temporary folder, or one that stays."""
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        yield kept.absolute()
+        return
+    folder = Path(tempfile.mkdtemp(prefix="pyproxy-demo-"))
+    # PostgreSQL may run as another user than we do.
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        sys.stderr.write("Everything that the demonstration made is removed.\n")
+
+
+def _check_free(port: int) -> None:
+    """Raise OSError now rather than after the databases have started."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise OSError(
+                f"port {port} of 127.0.0.1 can't be used ({error.strerror}); "
+                "choose others with --port and --http-port"
+            ) from None
