@@ -7,13 +7,14 @@ To add a method of authentication: write an `exchange.Exchange` and enter it in 
 - `password`        SCRAM-SHA-256 and MD5
 - `iam_login`       an IAM token as the password
 - `iam`, `token`, `sigv4`   is a token good? what does it say? how is it signed?
-- `addresses`       what an endpoint is called
 - `policy`, `wildcard`      would IAM allow it?
-- `directory`, `moto_keys`  access keys and what they may do
+- `directory`, `access_key`, `moto_keys`   who may sign tokens
+- `addresses`       what an endpoint is called
 - `credentials`     the users, made from the secrets; rotation
-- `secrets`, `secrets_manager`   where secrets are kept
+- `secret`, `secrets`, `secrets_manager`   a user's password, and where it is kept
 - `certificates`, `fingerprint`   TLS: what we show to clients and ask of databases
-- `development_ca`, `cryptography_maker`, `openssl_maker`   a certificate where there is none
+- `development_ca`, `certificate_maker`, `cryptography_maker`, `openssl_maker`   a certificate where
+  there is none
 - `token_command`   `pyproxy token`
 
 Nothing here waits, but for `credentials` and the places where secrets are kept.

@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from pyproxy import config as configuration
 from pyproxy.auth import addresses
 from pyproxy.auth.sigv4 import SigningCredentials
 from pyproxy.auth.token import generate
 from pyproxy.config import AccessKeyConfig, Config, ConfigError
+from pyproxy.config_file import load
 
 DONE: Final = 0
 WRONG: Final = 2
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the token; returns the exit code, 2 for wrong usage or configuration."""
     try:
-        config = configuration.load(arguments.config, os.environ)
+        config = load(arguments.config, os.environ)
         print(make_token(config, arguments, datetime.now(UTC)))  # noqa: T201 - the answer
     except (_UsageError, ConfigError, OSError) as error:
         print(f"pyproxy token: {error}", file=sys.stderr)  # noqa: T201

@@ -1,0 +1,347 @@
+"""The composition root: the proxy built from its configuration, started, reloaded, stopped.
+
+    app = App(config)
+    await app.start()                # listening when it returns
+    await app.run_until_stopped()    # SIGTERM drains, SIGINT too, SIGHUP reloads
+    await app.stop()
+
+Nothing else knows all the rooms; nothing here decides anything that a room could decide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Callable, Coroutine
+from typing import Final
+
+from pyproxy import errors
+from pyproxy.auth.addresses import endpoint_names
+from pyproxy.auth.authenticator import Authenticator
+from pyproxy.auth.credentials import Credentials
+from pyproxy.auth.directory import open_directory
+from pyproxy.auth.secret import SecretStore
+from pyproxy.auth.secrets import open_store
+from pyproxy.config import Config, ConfigError, EndpointConfig
+from pyproxy.dashboard.http import HttpServer
+from pyproxy.encryption import Encryption
+from pyproxy.listener import Listener
+from pyproxy.logs import EventLog
+from pyproxy.metrics.counters import ProxyCounters
+from pyproxy.metrics.exposition import Exposition
+from pyproxy.pinning.classifier import Classifier
+from pyproxy.pinning.ledger import Ledger
+from pyproxy.pooling.pools import MAX_LIFE
+from pyproxy.postgres.cancel import CancelKeys
+from pyproxy.postgres.endpoint import Endpoint
+from pyproxy.postgres.gate import Gate
+from pyproxy.postgres.login import login
+from pyproxy.postgres.servers import Servers, ServerSettings
+from pyproxy.postgres.session import Session
+from pyproxy.postgres.statements import Catalog
+from pyproxy.targets.target import Target
+from pyproxy.view import ProxyReadings, ProxyView
+
+# How often waits are checked, and servers and idle clients cared for, in seconds.
+TICK: Final = 0.25
+CARE: Final = 1.0
+
+
+class App:
+    """A proxy."""
+
+    def __init__(self, config: Config, store: SecretStore | None = None) -> None:
+        self.config = config
+        self.started_at = time.time()
+        self._random = random.SystemRandom()
+        self.log = EventLog("default", config.proxy.debug_logging)
+        self._store = (
+            store if store is not None else open_store(config.secrets, region=config.proxy.region)
+        )
+        self._directory = open_directory(config.iam)
+        self.credentials = Credentials(config.proxy.auth, self._store)
+        self.targets = [Target(target) for target in config.target_group.targets]
+        self.ledger = Ledger()
+        self.counters = ProxyCounters()
+        self.endpoints: dict[str, Endpoint] = {}
+        self.listeners: dict[str, Listener] = {}
+        self.view = ProxyView(self)
+        self._servers: dict[str, Servers] = {}
+        self._cancel_keys: CancelKeys[Session] = CancelKeys()
+        self._http: HttpServer | None = None
+        self._gate: Gate
+        self._encryption: Encryption
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping: asyncio.Event = asyncio.Event()
+        self.listening = False
+
+    # -- starting ------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Listen on every address; raises OSError when one is taken, and nothing runs then."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        config = self.config
+        loop = asyncio.get_running_loop()
+        # Making a key and a certificate takes a while, on the first start.
+        self._encryption = await asyncio.to_thread(Encryption, config)
+        for note in self._encryption.notes:
+            self.log.note("INFO", note)
+        await self._look_for_changes()
+        machine = socket.gethostname()
+        self._gate = Gate(
+            config.proxy,
+            frozenset(config.extensions),
+            Authenticator(config.proxy, self.credentials, self._directory),
+            self._cancel_keys,
+            self._encryption.clients,
+            {
+                e.db_proxy_endpoint_name: endpoint_names(e.host, e.port, e.public_host, (machine,))
+                for e in config.endpoints
+            },
+            self._open_clients,
+            loop.time,
+        )
+        classifier = Classifier(config.compatibility)
+        catalog = Catalog(classifier)
+        for endpoint_config in config.endpoints:
+            endpoint = self._make_endpoint(endpoint_config, classifier, catalog)
+            listener = Listener(
+                endpoint_config.host,
+                endpoint_config.port,
+                self._login_to(endpoint),
+                lambda trouble: self.log.note("WARN", trouble),
+            )
+            await listener.start()
+            self.listeners[endpoint.name] = listener
+        self._http = HttpServer(
+            config.http.host, config.http.port, self.view, Exposition(ProxyReadings(self)).render
+        )
+        await self._http.start()
+        self._spawn(self._upkeep())
+        self._spawn(self._look_now_and_then())
+        self.listening = True
+        # What lives now lives long: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        self.log.note("INFO", self._ready_line())
+
+    def _make_endpoint(
+        self, config: EndpointConfig, classifier: Classifier, catalog: Catalog
+    ) -> Endpoint:
+        role = config.target_role
+        log = EventLog(config.db_proxy_endpoint_name, self.config.proxy.debug_logging)
+        servers = self._servers.get(role)
+        if servers is None:
+            servers = self._servers[role] = Servers(
+                self.targets,
+                self.credentials,
+                self._server_settings(),
+                log,
+                random_id=self.random_id,
+                tls_context=self._target_tls,
+            )
+        endpoint = Endpoint(
+            config.db_proxy_endpoint_name,
+            servers,
+            classifier,
+            catalog,
+            self.ledger,
+            log,
+            cancel_keys=self._cancel_keys,
+            random_id=self.random_id,
+            session_mode=self.config.pool_mode == "session",
+        )
+        self.endpoints[endpoint.name] = endpoint
+        return endpoint
+
+    def _server_settings(self) -> ServerSettings:
+        pool = self.config.target_group.connection_pool_config
+        return ServerSettings(
+            pool.max_connections_percent,
+            pool.max_idle_connections_percent,
+            pool.connection_borrow_timeout,
+            pool.init_query,
+        )
+
+    def _target_tls(self, target: Target) -> ssl.SSLContext | None:
+        """How a target's connections are encrypted."""
+        return self._encryption.targets[target.id]
+
+    def _open_clients(self) -> int:
+        return sum(endpoint.counters.open for endpoint in self.endpoints.values())
+
+    def random_id(self) -> int:
+        """An id for a connection: unsigned 32 bits, as in RDS Proxy's log (LG-02)."""
+        return self._random.getrandbits(32)
+
+    def _login_to(
+        self, endpoint: Endpoint
+    ) -> Callable[[socket.socket], Coroutine[None, None, None]]:
+        return lambda sock: login(sock, self._gate, endpoint)
+
+    def _ready_line(self) -> str:
+        addresses = ", ".join(
+            f"{name} on {listener.host or '*'}:{listener.port}"
+            for name, listener in self.listeners.items()
+        )
+        assert self._http is not None
+        return (
+            f"PyProxy is ready: {addresses}; targets "
+            + ", ".join(f"{t.config.host}:{t.config.port}" for t in self.targets)
+            + f"; http on {self._http.host}:{self._http.port}"
+        )
+
+    # -- running -------------------------------------------------------------------------------
+
+    async def run_until_stopped(self, reload: Callable[[], Config] | None = None) -> None:
+        """Serve until SIGTERM or SIGINT, then drain; a second one stops at once.
+
+        `reload` reads the configuration again on SIGHUP; a bad one changes nothing.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        if reload is not None:
+            loop.add_signal_handler(signal.SIGHUP, self._reload, reload)
+        await self._stopping.wait()
+        self._stopping.clear()
+        draining = loop.create_task(self.drain())
+        impatient = loop.create_task(self._stopping.wait())
+        await asyncio.wait({draining, impatient}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (draining, impatient):
+            task.cancel()
+
+    def request_stop(self) -> None:
+        """As if SIGTERM had come."""
+        self._stopping.set()
+
+    def _reload(self, read: Callable[[], Config]) -> None:
+        try:
+            config = read()
+        except (ConfigError, OSError) as error:
+            self.log.note("WARN", f"The configuration was not reloaded: {error}")
+            return
+        self.apply(config)
+
+    def apply(self, config: Config) -> None:
+        """Take over what of a new configuration can be changed while running."""
+        changes = self.config.changes_to(config)
+        self.config = config
+        self._gate.config = config.proxy
+        self._gate.extensions = frozenset(config.extensions)
+        self.credentials.configure(config.proxy.auth)
+        for trouble in self._encryption.reload():
+            self.log.note("WARN", trouble)
+        self._spawn(self._look_for_changes())
+        for servers in self._servers.values():
+            servers.apply(self._server_settings())
+        for endpoint in self.endpoints.values():
+            endpoint.log.debug = config.proxy.debug_logging
+        self.log.note("INFO", f"The configuration was reloaded: {changes.summary()}")
+
+    # -- upkeep --------------------------------------------------------------------------------
+
+    async def _upkeep(self) -> None:
+        """The only clock of pools and sessions."""
+        loop = asyncio.get_running_loop()
+        next_care = loop.time()
+        while True:
+            await asyncio.sleep(TICK)
+            try:
+                for servers in self._servers.values():
+                    servers.pools.expire()
+                if loop.time() >= next_care:
+                    next_care = loop.time() + CARE
+                    self._care(loop.time())
+            except Exception:
+                self.log.failure(None)
+
+    def _care(self, now: float) -> None:
+        idle_timeout = self.config.proxy.idle_client_timeout
+        for servers in self._servers.values():
+            servers.pools.care()
+        for endpoint in self.endpoints.values():
+            for session in list(endpoint.sessions):
+                why = session.overdue(now, idle_timeout, MAX_LIFE)
+                if why:
+                    # Q-04: AWS documents no message; the channel is closed.
+                    session.end(None, why)
+
+    async def _look_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(self.config.secrets.refresh_interval)
+            try:
+                await self._look_for_changes()
+            except Exception:
+                self.log.failure(None)
+
+    async def _look_for_changes(self) -> None:
+        """New passwords and new access keys; a source that is away changes nothing (AU-11)."""
+        for change in await self.credentials.refresh():
+            self.log.note(change.level, change.message)
+        for told in await self._directory.refresh():
+            self.log.note("WARN", told)
+
+    # -- stopping ------------------------------------------------------------------------------
+
+    async def drain(self) -> None:
+        """Accept no more, let transactions finish within `drain_timeout`, part with the rest."""
+        self.listening = False
+        grace = self.config.proxy.drain_timeout
+        self.log.note("INFO", f"Draining: transactions in flight have {grace:g} s to finish.")
+        for listener in self.listeners.values():
+            await listener.stop()
+        deadline = asyncio.get_running_loop().time() + grace
+        while True:
+            busy = 0
+            for session in self._sessions():
+                if session.quiet:
+                    session.end(errors.shutting_down(), "the proxy is shutting down")
+                else:
+                    busy += 1
+            if not busy or asyncio.get_running_loop().time() >= deadline:
+                return
+            await asyncio.sleep(TICK / 5)
+
+    async def stop(self) -> None:
+        """Stop at once: every client is told, every server connection closed."""
+        self.listening = False
+        for task in list(self._tasks):
+            task.cancel()
+        for listener in self.listeners.values():
+            await listener.stop()
+            await listener.abandon_logins()
+        for session in self._sessions():
+            session.end(errors.shutting_down(), "the proxy is shutting down")
+        await asyncio.gather(*(servers.stop() for servers in self._servers.values()))
+        if self._http is not None:
+            await self._http.stop()
+        self.credentials.close()
+        self.log.note("INFO", "PyProxy has stopped.")
+
+    def now(self) -> float:
+        """The clock of pools, servers and sessions."""
+        return asyncio.get_running_loop().time()
+
+    def all_servers(self) -> list[Servers]:
+        """The servers of each role."""
+        return list(self._servers.values())
+
+    def _sessions(self) -> list[Session]:
+        return [s for endpoint in self.endpoints.values() for s in endpoint.sessions]
+
+    def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,129 @@
+"""The command line: `pyproxy run | demo | check | token | explain | pins | …`.
+
+Each command's arguments and its doing live in its own room; here they get their names. A command
+returns 0 for done, 1 when its answer is "no", 2 for wrong usage or configuration, and says what is
+wrong in one line on standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import pyproxy
+from pyproxy.app import App
+from pyproxy.auth import token_command
+from pyproxy.config import Config, ConfigError
+from pyproxy.config_file import load
+from pyproxy.dashboard.commands import healthcheck, metrics, pins
+from pyproxy.event_loop import run_in_loop
+from pyproxy.lab import demo
+from pyproxy.logs import configure
+from pyproxy.pinning import explain
+
+DONE: Final = 0
+NO: Final = 1
+WRONG: Final = 2
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that the arguments name; returns the exit code."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    command: Command = options.command
+    try:
+        return command(options)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return WRONG
+    except OSError as error:
+        print(f"pyproxy: {error}", file=sys.stderr)
+        return WRONG
+    except KeyboardInterrupt:
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands with their arguments."""
+    parser = argparse.ArgumentParser(
+        prog="pyproxy", description="Amazon RDS Proxy for your laptop, your CI and your containers."
+    )
+    parser.add_argument("--version", action="version", version=f"pyproxy {pyproxy.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add(commands, "run", "run the proxy", _add_run, _run)
+    _add(commands, "demo", "a proxy on a PostgreSQL of its own", demo.add_arguments, demo.run)
+    _add(commands, "check", "validate a configuration, contact nothing", _add_config, _check)
+    _add(commands, "token", "print an IAM token", token_command.add_arguments, token_command.run)
+    _add(commands, "explain", "would this SQL pin, and why", explain.add_arguments, explain.run)
+    _add(commands, "pins", "what has pinned in a running proxy", pins.add_arguments, pins.run)
+    _add(commands, "metrics", "the metrics of a running proxy", metrics.add_arguments, metrics.run)
+    _add(
+        commands,
+        "healthcheck",
+        "exit 0 if a proxy is alive",
+        healthcheck.add_arguments,
+        healthcheck.run,
+    )
+    return parser
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    summary: str,
+    add_arguments: Callable[[argparse.ArgumentParser], None],
+    command: Command,
+) -> None:
+    parser = commands.add_parser(name, help=summary, description=summary[:1].upper() + summary[1:])
+    add_arguments(parser)
+    parser.set_defaults(command=command)
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="YAML file")
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    _add_config(parser)
+    parser.add_argument(
+        "--log-format",
+        choices=("auto", "text", "json"),
+        default="auto",
+        help="RDS Proxy's lines, or the same facts as JSON (auto: text on a terminal)",
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    path: Path = options.config
+
+    def read() -> Config:
+        return load(path, os.environ)
+
+    config = read()
+    as_json = options.log_format == "json" or (
+        options.log_format == "auto" and not sys.stderr.isatty()
+    )
+    configure(sys.stderr, json=as_json)
+    return run_in_loop(_serve(config, read))
+
+
+async def _serve(config: Config, read: Callable[[], Config]) -> int:
+    app = App(config)
+    await app.start()
+    try:
+        await app.run_until_stopped(read)
+    finally:
+        await app.stop()
+    return DONE
+
+
+def _check(options: argparse.Namespace) -> int:
+    load(options.config, os.environ)
+    print(f"{options.config}: valid")
+    return DONE
