@@ -1,0 +1,387 @@
+"""Seeded random scripts: what several clients say, step by step.
+
+    script = make_script(seed)              # the same seed, the same script
+    for client in script.clients:
+        client.startup, client.steps        # dict of parameters, list of Step
+
+A step is what a client sends before it waits. Errors are welcome: a direct connection says what
+is right. The one thing a script must not do is to wait for another client.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tests.support import script_texts as texts
+from tests.support.messages import (
+    Bind,
+    Close,
+    CopyData,
+    CopyDone,
+    CopyFail,
+    Describe,
+    Execute,
+    Flush,
+    FunctionCall,
+    Parse,
+    Query,
+    Sendable,
+    Sync,
+)
+
+
+class Step(NamedTuple):
+    """Messages that are sent at once."""
+
+    messages: tuple[Sendable, ...]
+
+
+class Client(NamedTuple):
+    """One client's part of a script."""
+
+    number: int
+    startup: dict[str, str]
+    steps: tuple[Step, ...]
+    polite: bool
+    """Does it say Terminate, or just hang up, perhaps in a transaction?"""
+
+
+class Script(NamedTuple):
+    """What several clients do at the same time."""
+
+    seed: int
+    clients: tuple[Client, ...]
+
+    def __str__(self) -> str:
+        lines = [f"script {self.seed}"]
+        for client in self.clients:
+            lines.append(f"  client {client.number} {client.startup}")
+            for step in client.steps:
+                lines.append("    - " + "\n      ".join(map(repr, step.messages)))
+            if not client.polite:
+                lines.append("    - hangs up")
+        return "\n".join(lines)
+
+
+STARTUPS: tuple[dict[str, str], ...] = (
+    {},
+    {},
+    {"application_name": "one"},
+    {"application_name": "two"},
+    {"application_name": "three, with ünïcode and a tail longer than sixty-three bytes, to be cut"},
+    {"DateStyle": "SQL, DMY"},
+    {"TimeZone": "America/New_York", "application_name": "one"},
+    {"extra_float_digits": "-3"},
+    {"client_encoding": "LATIN1"},
+    {"client_encoding": "utf-8"},
+    {"search_path": "other, public"},
+)
+
+NAMES = ("", "", "", "s1", "s2", "s3")
+PORTALS = ("", "", "", "p1", "p2")
+
+
+class Author:
+    """Writes the part of one client."""
+
+    def __init__(self, rng: random.Random, number: int) -> None:
+        self.rng = rng
+        self.number = number
+        # What this client may believe to have prepared; now and then it is wrong.
+        self.prepared: dict[str, texts.Prepared] = {}
+        # Clients that change their session differ from those that do not.
+        self.pins = rng.random() < 0.4
+
+    def write(self) -> Client:
+        """The client's whole part."""
+        rng = self.rng
+        steps: list[Step] = []
+        for _ in range(rng.randint(2, 9)):
+            steps += self._something()
+        startup = dict(rng.choice(STARTUPS)) if rng.random() < 0.5 else {}
+        return Client(self.number, startup, tuple(steps), polite=rng.random() < 0.8)
+
+    def _something(self) -> list[Step]:
+        kinds = KINDS if self.pins else QUIET_KINDS
+        (kind,) = self.rng.choices([k for k, _ in kinds], [w for _, w in kinds])
+        return kind(self)
+
+    def fill(self, sql: str) -> str:
+        """A text with this client's number and some numbers."""
+        sql = sql.replace("{k}", str(self.number)).replace("{j}", str(self.rng.randint(1, 4)))
+        return sql.replace("{i}", str(self.rng.randint(1, 12)))
+
+    # -- simple queries ------------------------------------------------------------------------
+
+    def _query(self, table: tuple[str, ...]) -> list[Step]:
+        return [Step((Query(self.fill(self.rng.choice(table))),))]
+
+    def plain(self) -> list[Step]:
+        return self._query(texts.QUERIES)
+
+    def odd(self) -> list[Step]:
+        table = self.rng.choice((texts.EMPTY, texts.ERRORS, texts.COMMENTS, texts.SEVERAL))
+        return self._query(table)
+
+    def burst(self) -> list[Step]:
+        """Several simple queries in one segment, as no driver does and the protocol allows."""
+        tables = (texts.QUERIES, texts.ERRORS, texts.TRANSACTION, texts.EMPTY)
+        count = self.rng.randint(2, 4)
+        chosen = [self.rng.choice(self.rng.choice(tables)) for _ in range(count)]
+        return [Step(tuple(Query(self.fill(sql)) for sql in chosen))]
+
+    def transaction(self) -> list[Step]:
+        steps = [Step((Query("BEGIN"),))] if self.rng.random() < 0.7 else []
+        for _ in range(self.rng.randint(1, 5)):
+            steps += self._query(self.rng.choice((texts.TRANSACTION, texts.QUERIES)))
+        if self.rng.random() < 0.8:
+            steps.append(Step((Query(self.rng.choice(("COMMIT", "ROLLBACK"))),)))
+        return steps
+
+    def setting(self) -> list[Step]:
+        return [s for _ in range(self.rng.randint(1, 3)) for s in self._query(texts.SETTINGS)]
+
+    def session(self) -> list[Step]:
+        return [s for _ in range(self.rng.randint(1, 4)) for s in self._query(texts.SESSION)]
+
+    # -- extended queries ----------------------------------------------------------------------
+
+    def _text(self) -> texts.Prepared:
+        session = self.pins and self.rng.random() < 0.25
+        chosen = self.rng.choice(texts.PREPARED_SESSION if session else texts.PREPARED)
+        return chosen._replace(sql=self.fill(chosen.sql))
+
+    def _parse(self, name: str) -> Parse:
+        chosen = self._text()
+        self.prepared[name] = chosen
+        return Parse(name, chosen.sql, chosen.types)
+
+    def _bind(self, portal: str, name: str) -> Bind:
+        rng = self.rng
+        known = self.prepared.get(name)
+        values, formats = rng.choice(known.bindings) if known else texts.NONE
+        number = str(rng.randint(1, 12)).encode()
+        filled = tuple(None if v is None else v.replace(b"{i}", number) for v in values)
+        results = rng.choice(((), (), (0,), (1,)))
+        return Bind(portal, name, filled, formats, results)
+
+    def _message(self) -> Sendable:
+        """One message of a pipeline, without regard to what came before."""
+        rng = self.rng
+        name, portal = rng.choice(NAMES), rng.choice(PORTALS)
+        kind = rng.choices("PBESDdCc", (4, 6, 6, 2, 1, 1, 1, 0.5))[0]
+        if kind == "P":
+            return self._parse(name)
+        if kind == "B":
+            return self._bind(portal, name)
+        if kind == "E":
+            return Execute(portal, rng.choice((0, 0, 0, 1, 2, 7)))
+        if kind == "S":
+            return Sync()
+        if kind == "C":
+            self.prepared.pop(name, None)
+            return Close("S", name)
+        if kind == "c":
+            return Close("P", portal)
+        return Describe("S", name) if kind == "D" else Describe("P", portal)
+
+    def _call(self, name: str, portal: str) -> list[Sendable]:
+        """A whole call as drivers make it: Parse perhaps, Bind, Describe perhaps, Execute."""
+        rng = self.rng
+        messages: list[Sendable] = []
+        if name not in self.prepared or rng.random() < 0.3:
+            if name and rng.random() < 0.8:
+                messages.append(Close("S", name))
+            messages.append(self._parse(name))
+            if rng.random() < 0.3:
+                messages.append(Describe("S", name))
+        messages.append(self._bind(portal, name))
+        if rng.random() < 0.5:
+            messages.append(Describe("P", portal))
+        limit = rng.choice((0, 0, 0, 2, 3))
+        messages.append(Execute(portal, limit))
+        if limit and rng.random() < 0.7:
+            messages.append(Execute(portal, rng.choice((0, 2))))
+        return messages
+
+    def driver(self) -> list[Step]:
+        return [Step((*self._call(self.rng.choice(NAMES), self.rng.choice(PORTALS)), Sync()))]
+
+    def prepare_then_use(self) -> list[Step]:
+        """Parse and Sync; use in later round trips."""
+        rng = self.rng
+        name = rng.choice(NAMES)
+        messages: list[Sendable] = [self._parse(name)]
+        if rng.random() < 0.5:
+            messages.append(Describe("S", name))
+        steps = [Step((*messages, Sync()))]
+        for _ in range(rng.randint(1, 3)):
+            steps.append(Step((self._bind("", name), Execute(), Sync())))
+        return steps
+
+    def pipeline(self) -> list[Step]:
+        """Several calls and several Syncs at once, errors among them."""
+        rng = self.rng
+        messages: list[Sendable] = []
+        for _ in range(rng.randint(1, 5)):
+            messages += self._call(rng.choice(NAMES), rng.choice(PORTALS))
+            if rng.random() < 0.4:
+                messages.append(Sync())
+        return self._cut([*messages, Sync()])
+
+    def muddle(self) -> list[Step]:
+        """Any messages in any order."""
+        messages = [self._message() for _ in range(self.rng.randint(2, 10))]
+        if self.rng.random() < 0.3:
+            messages.insert(0, Query("BEGIN"))
+        if self.rng.random() < 0.15:
+            messages.insert(self.rng.randrange(len(messages)), Query(self.fill("SELECT {i}")))
+        return self._cut([*messages, Sync()])
+
+    def _cut(self, messages: list[Sendable]) -> list[Step]:
+        """Send at once, or with Flush and a pause somewhere in the middle."""
+        if self.rng.random() < 0.6 or len(messages) < 3:
+            return [Step(tuple(messages))]
+        at = self.rng.randrange(1, len(messages) - 1)
+        return [Step((*messages[:at], Flush())), *self._cut(messages[at:])]
+
+    def portals(self) -> list[Step]:
+        """A portal that lives over several round trips of a transaction."""
+        rng = self.rng
+        name, portal = rng.choice(NAMES), rng.choice(PORTALS)
+        self.prepared[name] = texts.PREPARED[2]
+        sql = texts.PREPARED[2].sql
+        start = [Close("S", name), Parse(name, sql), Bind(portal, name), Execute(portal, 3)]
+        steps = [Step((Query("BEGIN"),)), Step((*start, Sync() if rng.random() < 0.6 else Flush()))]
+        for _ in range(rng.randint(1, 3)):
+            steps.append(Step((Execute(portal, rng.choice((0, 4))), Sync())))
+        if rng.random() < 0.5:
+            steps.append(Step((Close("P", portal), Sync())))
+        return [*steps, Step((Query(rng.choice(("COMMIT", "ROLLBACK"))),))]
+
+    def large(self) -> list[Step]:
+        rng = self.rng
+        size = rng.choice((9_000, 17_000, 100_000, 1_000_000))
+        self.prepared[""] = texts.PREPARED[0]
+        chosen: list[Step] = [
+            Step((Query(f"SELECT repeat('r', {size // 10}) FROM generate_series(1, 10)"),)),
+            Step((Query("SELECT '" + "l" * size + "' = 'x'"),)),
+            Step(
+                (
+                    Parse("", "SELECT length($1), md5($1), $1"),
+                    Bind("", "", (b"v" * size,)),
+                    Describe("P"),
+                    Execute(),
+                    Sync(),
+                )
+            ),
+        ]
+        return [rng.choice(chosen)]
+
+    # -- COPY, function calls ------------------------------------------------------------------
+
+    def _rows(self) -> list[Sendable]:
+        """CopyData messages, the rows cut without regard to lines, mostly good."""
+        rng = self.rng
+        first = rng.randint(20, 60)
+        data = b"".join(b"%d\tcopied\t%d\n" % (first + n, n) for n in range(rng.randint(0, 40)))
+        flaw = rng.random()
+        if flaw < 0.15:
+            data += b"%d\tnegative\t-5\n" % first
+        elif flaw < 0.3:
+            data += b"too few\n"
+        elif flaw < 0.4:
+            data = b"1\tdup\t1\n" + data
+        cuts = sorted(rng.randrange(len(data)) for _ in range(rng.randint(0, 3)) if data)
+        pieces = [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+        return [CopyData(piece) for piece in pieces]
+
+    def _end(self) -> Sendable:
+        return CopyFail("no more") if self.rng.random() < 0.2 else CopyDone()
+
+    def copy_in(self) -> list[Step]:
+        rng = self.rng
+        table = rng.choice(("t{k}", "t{k}", "t{k}", "nowhere", "t{k} (id, name, nothing)"))
+        query = Query(self.fill(f"COPY {table} FROM STDIN"))
+        if rng.random() < 0.5:
+            return [Step((query, *self._rows(), self._end()))]
+        late = [Step((CopyData(b"late"), CopyDone(), Query("SELECT 'after'")))]
+        steps = [Step((query,)), Step((*self._rows(), self._end()))]
+        return steps + (late if rng.random() < 0.3 else [])
+
+    def copy_in_extended(self) -> list[Step]:
+        rng = self.rng
+        table = rng.choice(("t{k}", "t{k}", "t{k}", "nowhere"))
+        sql = self.fill(f"COPY {table} FROM STDIN")
+        start: list[Sendable] = [Parse("", sql), Bind(), Execute()]
+        self.prepared.pop("", None)
+        if rng.random() < 0.5:
+            return [Step((*start, *self._rows(), self._end(), Sync()))]
+        # As libpq does: a Sync at once, which a server in COPY mode passes over, and one after.
+        between = Sync() if rng.random() < 0.5 else Flush()
+        return [Step((*start, between)), Step((*self._rows(), self._end(), Sync()))]
+
+    def copy_out(self) -> list[Step]:
+        rng = self.rng
+        sql = self.fill(
+            rng.choice(
+                (
+                    "COPY (SELECT * FROM t{k} ORDER BY id) TO STDOUT",
+                    "COPY (SELECT * FROM shared ORDER BY id) TO STDOUT (FORMAT csv, HEADER)",
+                    "COPY (SELECT id, name FROM shared ORDER BY id) TO STDOUT (FORMAT binary)",
+                    "COPY (SELECT 10 / (5 - i) FROM generate_series(1, 9) i) TO STDOUT",
+                )
+            )
+        )
+        self.prepared.pop("", None)
+        if rng.random() < 0.5:
+            return [Step((Query(sql),))]
+        return [Step((Parse("", sql), Bind(), Execute(), Sync()))]
+
+    def function_call(self) -> list[Step]:
+        call = self.rng.choice(
+            (
+                FunctionCall(177, (b"40", b"2")),  # int4pl
+                FunctionCall(177, (texts.int4(40), texts.int4(2)), (1,), 1),
+                FunctionCall(154, (b"1", b"0")),  # int4div
+                FunctionCall(1257, (b"length",)),  # textlen
+                FunctionCall(1257, (None,)),
+                FunctionCall(177, (b"1",)),
+                FunctionCall(999_999, ()),
+            )
+        )
+        return [Step((call,))]
+
+
+Kind = Callable[[Author], list[Step]]
+
+QUIET_KINDS: tuple[tuple[Kind, float], ...] = (
+    (Author.plain, 6),
+    (Author.odd, 4),
+    (Author.burst, 2),
+    (Author.transaction, 3),
+    (Author.driver, 5),
+    (Author.prepare_then_use, 3),
+    (Author.pipeline, 3),
+    (Author.muddle, 3),
+    (Author.portals, 2),
+    (Author.large, 0.25),
+    (Author.copy_in, 1.5),
+    (Author.copy_in_extended, 1.5),
+    (Author.copy_out, 1),
+)
+KINDS: tuple[tuple[Kind, float], ...] = (
+    *QUIET_KINDS,
+    (Author.setting, 4),
+    (Author.session, 6),
+    (Author.function_call, 1),
+)
+
+
+def make_script(seed: int) -> Script:
+    """The script of this seed."""
+    rng = random.Random(seed)
+    count = rng.choices((2, 3, 4, 5, 6), (4, 4, 3, 2, 1))[0]
+    return Script(seed, tuple(Author(rng, number).write() for number in range(count)))
