@@ -96,29 +96,37 @@ class Naming(Names):
     ) -> Rewritten | None:
         """Parse. `conforming`: the session's standard_conforming_strings; `keeps`: its server."""
         self.mentioned = None
+        self.moved = False
         conversation = server.conversation
         nul = data.find(0, pos + 5, end)
         if nul < 0 or data.find(0, nul + 1, end) < 0:
             conversation.extended(Owed(PARSE))
             return None
         name = data[pos + 5 : nul]
-        definition = data[nul + 1 : end]
-        if not name:
-            sql = definition[: definition.find(0)]
-            verdict = self._classifier.judge(sql, standard_conforming_strings=conforming)
-            self._parse_unnamed(server, Statement(b"", definition, verdict))
-            return None
-        if undecided(self._latest, conversation):
+        statement = self._statement(data[nul + 1 : end], shared=bool(name), conforming=conforming)
+        if (name or statement.verdict.references) and undecided(self._latest, conversation):
             return STALL
+        self.mentioned = statement
+        ahead = self._move(conversation, statement)
+        if not name:
+            self._parse_unnamed(server, statement)
+            return (ahead, pos) if ahead else None
         existing = self.names.get(name)
         if existing is not None:
-            return self._parse_again(server, existing, name, definition), end
-        statement = self.mentioned = self._catalog.intern(definition, conforming)
-        if keeps:
-            return self._parse_own(conversation, statement, name, end)
+            return ahead + self._parse_again(server, existing, name, statement.definition), end
+        if keeps or self.moved:
+            own = self._parse_own(conversation, statement, name)
+            return (ahead + own, end) if own else (ahead, pos) if ahead else None
         self._aliases = self._aliases or statement in self.names.values()
         self.names[name] = statement
         return self._prepare(server, statement, Step(PARSE, False, name, statement)), end
+
+    def _statement(self, definition: bytes, *, shared: bool, conforming: bool) -> Statement:
+        if shared:
+            return self._catalog.intern(definition, conforming)
+        sql = definition[: definition.find(0)]
+        verdict = self._classifier.judge(sql, standard_conforming_strings=conforming)
+        return Statement(b"", definition, verdict)
 
     def parse_oversized(
         self, server: ServerConnection, data: bytes, pos: int, size: int, length: int
@@ -264,21 +272,29 @@ class Naming(Names):
     # -- inside: rewriting ---------------------------------------------------------------------
 
     def _parse_unnamed(self, server: ServerConnection, statement: Statement) -> None:
-        self.mentioned = statement
         self._enter_unnamed(
             server.conversation, Step(PARSE, False, b"", statement, previous=self.unnamed)
         )
         self.unnamed = server.statements.unnamed = statement
 
-    def _parse_own(
-        self, conversation: Conversation, statement: Statement, name: bytes, end: int
-    ) -> Rewritten | None:
-        """A new name on a server that the session keeps: used as it is."""
+    def _parse_own(self, conversation: Conversation, statement: Statement, name: bytes) -> bytes:
+        """A new name on a server that the session keeps: used as it is, so nothing is changed.
+
+        Returns the message in the place of the client's for one that looks like ours.
+        """
         self._enter(conversation, OwnParse(name, self._own.get(name)))
         self._says(name, statement)
         if name.startswith(PREFIX):
-            return parse_message(FOREIGN + name, statement.definition), end
-        return None
+            return parse_message(FOREIGN + name, statement.definition)
+        return b""
+
+    def _move(self, conversation: Conversation, statement: Statement | None) -> bytes:
+        """Shared statements that this SQL mentions get their own names here; `moved` tells."""
+        if statement is None or not statement.verdict.references:
+            return b""
+        moved = self.materialize(conversation, statement.verdict.references)
+        self.moved = bool(moved)
+        return moved
 
     def _parse_again(
         self, server: ServerConnection, existing: Statement, name: bytes, definition: bytes
@@ -308,11 +324,7 @@ class Naming(Names):
         """The name on the server, and what has to be sent ahead for it to be there."""
         statement = self.mentioned = self._meaning(name)
         self.moved = False
-        if statement is not None and statement.verdict.references:
-            moved = self.materialize(server.conversation, statement.verdict.references)
-            self.moved = bool(moved)
-        else:
-            moved = b""
+        moved = self._move(server.conversation, statement)
         if not name:
             return name, moved + self._ensure_unnamed(server)
         if name not in self.names:

@@ -137,6 +137,8 @@ class Requests(Session):
         statement = naming.mentioned
         if statement is not None and not statement.verdict.clean:
             self.endpoint.announced(self, server, statement.verdict)
+            if naming.moved:
+                self._pin_for(server, statement.verdict)
         pin = self.endpoint.classifier.parse(named=data[pos + 5] != 0)
         if pin is not None:
             self._pin(server, pin)

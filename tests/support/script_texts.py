@@ -200,7 +200,7 @@ SETTINGS = (
     "SELECT set_config('work_mem', '3MB', false)",
     "SELECT set_config('timezone', 'Asia/Tokyo', true)",
     "SELECT set_config('app.tenant', '{k}', false)",
-    "SELECT current_setting('app.tenant', true), current_setting('work_mem')",
+    "SELECT nullif(current_setting('app.tenant', true), ''), current_setting('work_mem')",
     "BEGIN; SET work_mem = '5MB'; ROLLBACK",
     "BEGIN; SET LOCAL timezone TO 'UTC'; SHOW timezone; COMMIT; SHOW timezone",
     "SELECT * FROM shared ORDER BY id LIMIT 1",

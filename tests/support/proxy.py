@@ -1,0 +1,203 @@
+"""A real proxy for tests: `pyproxy run` as a process of its own, on free ports.
+
+    with start_proxy(tmp_path, postgres, max_connections_percent=4) as proxy:
+        proxy.dsn("app")
+
+It must end well: the test fails when it logs a traceback or does not stop by SIGTERM.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.postgres import PASSWORD, Postgres, temporary_folder
+from tests.support.wire import Wire
+
+ROOT = Path(__file__).parents[2]
+START_TIMEOUT = 30.0
+_PORTS = re.compile(r"PyProxy is ready: default on [^:]+:(\d+);.*http on [^:]+:(\d+)")
+
+Config = dict[str, Any]
+
+
+class Proxy:
+    """A running proxy, and ways in."""
+
+    host = "127.0.0.1"
+
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
+        self.process = process
+        self.folder = folder
+        self.config_file = folder / "pyproxy.yaml"
+        self.log_file = folder / "pyproxy.log"
+        self.port = self.http_port = 0
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace")
+
+    @property
+    def certificate_authority(self) -> Path:
+        return self.folder / "state" / "tls" / "ca.pem"
+
+    def dsn(
+        self, user: str = "app", database: str = "app", password: str = PASSWORD, **options: str
+    ) -> str:
+        """A URL for libpq and most drivers."""
+        query = "&".join(f"{name}={value}" for name, value in options.items())
+        url = f"postgresql://{user}:{password}@{self.host}:{self.port}/{database}"
+        return f"{url}?{query}" if query else url
+
+    def wire(self, user: str = "app", database: str = "app", **startup: str) -> Wire:
+        """A logged-in client that says exactly what it is told to."""
+        return Wire(self.host, self.port).login(user, PASSWORD, database, **startup)
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and body of a page."""
+        url = f"http://{self.host}:{self.http_port}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def api(self, name: str) -> Any:
+        """What the JSON API says."""
+        status, body = self.get(f"/api/v1/{name}")
+        assert status == 200, body
+        return json.loads(body)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's series that have these labels."""
+        total = 0.0
+        for line in self.get("/metrics")[1].splitlines():
+            if re.match(rf"{name}(\{{|\s)", line) and all(
+                f'{key}="{value}"' in line for key, value in labels.items()
+            ):
+                total += float(line.rsplit(" ", 1)[1])
+        return total
+
+    def memory(self) -> int:
+        """Resident bytes."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def wait_for_log(self, pattern: str, seconds: float = 10.0) -> str:
+        """Wait for a line; returns it."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for line in self.log.splitlines():
+                if re.search(pattern, line):
+                    return line
+            time.sleep(0.02)
+        raise AssertionError(f"no {pattern!r} within {seconds} s in:\n{self.log[-3000:]}")
+
+    def await_rest(self, seconds: float = 10.0) -> None:
+        """Wait until no server is lent, being reset or closed."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if all(row["state"] == "IDLE" for row in self.api("servers")["servers"]):
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"not at rest: {self.api('servers')}")
+
+
+def configuration(postgres: Postgres, **changes: Any) -> Config:
+    """A configuration as a value; `changes` name its sections, or keys of the pool."""
+    pool = {"max_connections_percent": 4, "connection_borrow_timeout": 20}
+    for key in list(changes):
+        if key in ("max_connections_percent", "connection_borrow_timeout", "init_query"):
+            pool[key] = changes.pop(key)
+    config: Config = {
+        "proxy": {
+            "auth": [
+                {"secret_arn": "app"},
+                {"secret_arn": "md5", "client_password_auth_type": "POSTGRES_MD5"},
+                {"secret_arn": "clear"},
+                {"secret_arn": "trusted"},
+            ]
+        },
+        "endpoints": [{"port": 0}],
+        "target_group": {
+            "connection_pool_config": pool,
+            "targets": [{"id": "db-a", "port": postgres.port}],
+        },
+        "secrets": {"file": "secrets.yaml"},
+        "http": {"port": 0},
+        "state_dir": "state",
+    }
+    for section, value in changes.items():
+        if isinstance(value, dict) and isinstance(config.get(section), dict):
+            config[section] |= value
+        else:
+            config[section] = value
+    return config
+
+
+@contextlib.contextmanager
+def start_proxy(
+    folder: Path, postgres: Postgres, *, log_format: str = "text", **changes: Any
+) -> Iterator[Proxy]:
+    """A proxy of its own for one test."""
+    config = configuration(postgres, **changes)
+    (folder / "pyproxy.yaml").write_text(yaml.safe_dump(config))
+    users = ("app", "md5", "clear", "trusted")
+    secrets = {user: {"username": user, "password": PASSWORD} for user in users}
+    (folder / "secrets.yaml").write_text(yaml.safe_dump(secrets))
+    with (folder / "pyproxy.log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "pyproxy", "run"),
+                *("--config", str(folder / "pyproxy.yaml")),
+                *("--log-format", log_format),
+            ],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+        )
+    proxy = Proxy(process, folder)
+    try:
+        line = proxy.wait_for_log("PyProxy is ready|Error|pyproxy.yaml", START_TIMEOUT)
+        found = _PORTS.search(line)
+        assert found, proxy.log
+        proxy.port, proxy.http_port = int(found[1]), int(found[2])
+        yield proxy
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        try:
+            code = process.wait(40)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise AssertionError(f"it did not stop:\n{proxy.log[-3000:]}") from None
+    assert code == 0, f"it ended with {code}:\n{proxy.log[-3000:]}"
+    assert "Traceback" not in proxy.log, proxy.log[-6000:]
+
+
+@pytest.fixture(scope="session")
+def proxy(postgres: Postgres) -> Iterator[Proxy]:
+    """The proxy of this worker, with at most four database connections; leave it as it was."""
+    with temporary_folder() as folder, start_proxy(folder, postgres) as proxy:
+        yield proxy
