@@ -116,12 +116,15 @@ class Ledger:
         return group.seconds + sum(now - h.since for h in self._held.values() if h.group == key)
 
     def _make_room(self) -> None:
-        if len(self._groups) <= self._limit:
+        resting = (
+            (group.count, key)
+            for key, group in self._groups.items()
+            if group.count and not group.held and group.digest != OTHERS
+        )
+        smallest = min(resting, default=None) if len(self._groups) > self._limit else None
+        if smallest is None:
             return
-        resting = [(g.count, key) for key, g in self._groups.items() if not g.held and g.count]
-        if not resting:
-            return
-        gone = self._groups.pop(min(resting)[1])
+        gone = self._groups.pop(smallest[1])
         key = (gone.rule, OTHERS, OTHERS)
         others = self._groups.get(key)
         if others is None:
