@@ -23,7 +23,12 @@ import yaml
 
 T = TypeVar("T")
 
-_VARIABLE: Final = re.compile(r"\$(?:\$|\{(\w+)(?::-([^}]*))?\})")
+_VARIABLE: Final = re.compile(r"\$\$|\$\{(\w+)(?::-([^}\n]*))?\}")
+# The braces of a variable would be a mapping to YAML in `{port: ${PORT}}`: while it reads they are
+# private characters, as many of them, so that places stay right.
+_OPENING: Final = "\ue000\ue000"
+_CLOSING: Final = "\ue001"
+_HIDDEN: Final = re.compile(r"\$\$|\ue000\ue000(\w+)(?::-([^\ue001]*))?\ue001")
 _BOOLEANS: Final = {
     "true": True,
     "yes": True,
@@ -88,7 +93,7 @@ def bind(text: str, cls: type[T], environment: Mapping[str, str]) -> Bound:
     """Read `text` into a `cls`."""
     binder = _Binder(environment)
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(_VARIABLE.sub(_hide, text), Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
@@ -267,7 +272,12 @@ class _Binder:
                 )
             return found[2] or ""
 
-        return _VARIABLE.sub(value_of, str(node.value))
+        return _HIDDEN.sub(value_of, str(node.value))
+
+
+def _hide(found: re.Match[str]) -> str:
+    text = found[0]
+    return text if text == "$$" else f"{_OPENING}{text[2:-1]}{_CLOSING}"
 
 
 _NAMES: Final[dict[Any, str]] = {

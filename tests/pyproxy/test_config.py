@@ -1,0 +1,293 @@
+"""The configuration: what is right is read, what is wrong is told with its place."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyproxy import config_reference
+from pyproxy.config import Config, ConfigError
+from pyproxy.config_file import default_state_dir, load, parse
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "config").glob("*.yaml"))
+SMALLEST = "{proxy: {auth: [{secret_arn: app}]}, target_group: {targets: [{id: a}]}"
+
+
+def read(text: str, **environment: str) -> Config:
+    return parse(text, name="p.yaml", environment=environment, folder=Path("/etc/pyproxy"))
+
+
+def problems(text: str, **environment: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        read(text, **environment)
+    return str(caught.value).splitlines()
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.name)
+def test_every_example_can_be_used(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(file, {"PYPROXY_TARGET_HOST": "db", "AWS_SECRET_ACCESS_KEY": "secret"})
+
+
+def test_the_full_example_names_every_key() -> None:
+    """A key that no example shows is a key that nobody finds."""
+    text = (ROOT / "config" / "pyproxy.yaml").read_text()
+    missing = [path for path in config_reference.paths() if path.rsplit(".", 1)[-1] not in text]
+    assert not missing
+
+
+def test_the_defaults_are_the_contracts() -> None:
+    config = read(SMALLEST + "}")
+    assert config.proxy.db_proxy_name == "pyproxy"
+    assert config.proxy.idle_client_timeout == 1800
+    assert (config.endpoints[0].host, config.endpoints[0].port) == ("127.0.0.1", 6432)
+    pool = config.target_group.connection_pool_config
+    assert pool.max_connections_percent == 100
+    assert pool.max_idle_connections_percent == 50
+    assert pool.connection_borrow_timeout == 120
+    assert (config.http.host, config.http.port) == ("127.0.0.1", 8432)
+    assert config.pool_mode == "transaction"
+    assert config.compatibility.set_local == "pin"
+    assert config.failover.promote
+    assert not config.extensions
+
+
+def test_paths_are_relative_to_the_file() -> None:
+    config = read(SMALLEST + ", secrets: {file: s.yaml}, state_dir: state}")
+    assert config.secrets.file == "/etc/pyproxy/s.yaml"
+    assert config.state_dir == "/etc/pyproxy/state"
+
+
+def test_the_state_folder_is_the_users() -> None:
+    assert default_state_dir({"XDG_STATE_HOME": "/s"}) == Path("/s/pyproxy")
+    assert default_state_dir({}) == Path.home() / ".local" / "state" / "pyproxy"
+
+
+WRONG = [
+    (
+        "proxy:\n  db_proxy_nam: x",
+        "p.yaml:2:3: proxy.db_proxy_nam: unknown key; did you mean db_proxy_name?",
+    ),
+    ("nonsense: 1", "p.yaml:1:1: nonsense: unknown key; there are proxy, endpoints, target_group"),
+    (
+        "proxy: {idle_client_timeout: soon}",
+        "p.yaml:1:30: proxy.idle_client_timeout: this is not a number from 1 to 28800",
+    ),
+    ("http:\n  port: 99999", "p.yaml:2:9: http.port: out of range: it must be from 0 to 65535"),
+    ("http: {port: 1.5}", "http.port: this is not a whole number from 0 to 65535"),
+    ("http: {port: .nan}", "http.port: this is not a whole number"),
+    ("proxy: {require_tls: maybe}", "proxy.require_tls: this is not true or false"),
+    ("proxy: [1]", "p.yaml:1:8: proxy: a list is not a mapping of keys to values"),
+    ("proxy: {auth: {a: b}}", "proxy.auth: a mapping is not a list"),
+    ("proxy: {db_proxy_name: [a]}", "proxy.db_proxy_name: a list is not text"),
+    (
+        "pool_mode: sesion",
+        "pool_mode: it must be one of transaction, session (did you mean session?)",
+    ),
+    (
+        "pool_mode: session\npool_mode: session",
+        "p.yaml:2:1: pool_mode: given twice, first in line 1",
+    ),
+    ("proxy: {auth: [{iam_auth: DISABLED}]}", "proxy.auth[0]: the key secret_arn is missing"),
+    ("extensions: [cancel]", "extensions[0]: it must be one of cancel_requests"),
+    ("proxy: {db_proxy_name: ${NAME}}", "p.yaml:1:24: proxy.db_proxy_name: the environment"),
+    (
+        "proxy: {db_proxy_name: '${NAME}'}",
+        "proxy.db_proxy_name: the environment variable NAME is not set; set it, or give a default",
+    ),
+    ("proxy: 'x", "not YAML: "),
+    ("{" * 3000, "not YAML"),
+    ("proxy:\n\t- a", "p.yaml:2:1: not YAML: "),
+    (SMALLEST + ", workers: 4}", "workers: out of range: it must be from 1 to 1"),
+]
+
+
+@pytest.mark.parametrize(("text", "told"), WRONG, ids=[row[0][:40] for row in WRONG])
+def test_what_is_wrong_is_told_with_its_place(text: str, told: str) -> None:
+    assert any(told in problem for problem in problems(text)), problems(text)
+
+
+TOGETHER = [
+    ("{}", "proxy.auth: nobody could log in: add {secret_arn: …}"),
+    ("{}", "target_group.targets: there is no database to connect to"),
+    (SMALLEST + ", endpoints: []}", "endpoints: there is no endpoint to listen on"),
+    (
+        SMALLEST + ", endpoints: [{port: 1}, {port: 2}]}",
+        "endpoints[1].db_proxy_endpoint_name: default is the name of two endpoints",
+    ),
+    (
+        SMALLEST + ", endpoints: [{port: 1}, {port: 1, db_proxy_endpoint_name: b}]}",
+        "endpoints[1].port: endpoint default listens on 1 already",
+    ),
+    (SMALLEST + ", endpoints: [{port: 8432}]}", "endpoints[0].port: http listens on 8432 already"),
+    (
+        SMALLEST + ", endpoints: [{tls: {certificate: a}}]}",
+        "endpoints[0].tls: certificate and private_key are given together, or neither",
+    ),
+    (
+        SMALLEST + ", endpoints: [{target_role: READ_ONLY}]}",
+        "endpoints[0].target_role: READ_ONLY needs a second target, the reader",
+    ),
+    (
+        SMALLEST + ", endpoints: [{db_proxy_endpoint_name: ''}]}",
+        "endpoints[0].db_proxy_endpoint_name: it must not be empty",
+    ),
+    (
+        "{proxy: {auth: [{secret_arn: a}, {secret_arn: a}]}, target_group: {targets: [{id: a}]}}",
+        "proxy.auth[1].secret_arn: the same secret as in auth[0]",
+    ),
+    (
+        "{proxy: {auth: [{secret_arn: ''}]}, target_group: {targets: [{id: ''}, {id: b}, {id: b}]}}",
+        "target_group.targets[2].id: b is also the id of targets[1]",
+    ),
+    (
+        "{proxy: {auth: [{secret_arn: ''}]}, target_group: {targets: [{id: ''}]}}",
+        "target_group.targets[0].id: it must not be empty",
+    ),
+    (
+        "{proxy: {auth: [{secret_arn: a}]}, target_group: {targets: [{id: a, tls: verify-ca}]}}",
+        "target_group.targets[0].tls: verify-ca needs root_certificate; or use verify-full",
+    ),
+    (
+        "{proxy: {auth: [{secret_arn: a, iam_auth: REQUIRED}]}, target_group: {targets: [{id: a}]}}",
+        "proxy.auth[0].iam_auth: nobody could sign a token",
+    ),
+    (
+        SMALLEST + ", iam: {access_keys: [{access_key_id: A, secret_access_key: s,"
+        " policies: [{Statement: [{Effect: Maybe}]}]}]}}",
+        "iam.access_keys[0].policies[0]: ",
+    ),
+    (
+        SMALLEST + ", iam: {access_keys: [{access_key_id: A, secret_access_key: s},"
+        " {access_key_id: A, secret_access_key: s}]}}",
+        "iam.access_keys[1].access_key_id: A is given twice",
+    ),
+    (
+        (
+            "{proxy: {auth: [{secret_arn: a}]}, target_group: {targets: [{id: a}],"
+            " connection_pool_config: {max_connections_percent: 10,"
+            " max_idle_connections_percent: 20}}}"
+        ),
+        "max_idle_connections_percent: it must not be more than max_connections_percent",
+    ),
+    (
+        (
+            "{proxy: {auth: [{secret_arn: a}]}, target_group: {targets: [{id: a}],"
+            " connection_pool_config: {session_pinning_filters: [EXCLUDE_VARIABLE_SETS]}}}"
+        ),
+        "RDS Proxy has filters for MySQL only",
+    ),
+    (SMALLEST + ", secrets: {file: ''}}", "secrets.file: it must not be empty"),
+    (
+        SMALLEST + ", secrets: {endpoint_url: 'http://x'}}",
+        "secrets.endpoint_url: it means nothing to provider file",
+    ),
+    (
+        SMALLEST + ", extensions: [direct_tls, direct_tls]}",
+        "extensions[1]: direct_tls is given twice",
+    ),
+    (SMALLEST + ", http: {host: 'a b'}}", "http.host: it is neither an address nor a host name"),
+]
+
+
+@pytest.mark.parametrize(("text", "told"), TOGETHER, ids=[row[1][:60] for row in TOGETHER])
+def test_what_may_not_be_together_is_told(text: str, told: str) -> None:
+    assert any(told in problem for problem in problems(text)), problems(text)
+
+
+def test_all_problems_are_told_at_once_in_the_order_of_the_file() -> None:
+    told = problems("proxy: {x: 1}\nhttp: {port: a}\nworkers: b")
+    assert [line.split(":")[1] for line in told] == ["1", "2", "3"]
+
+
+def test_a_smaller_maximum_takes_the_default_of_idle_with_it() -> None:
+    """S-03's default is no mistake of the user's."""
+    read(
+        "{proxy: {auth: [{secret_arn: a}]}, target_group: {targets: [{id: a}],"
+        " connection_pool_config: {max_connections_percent: 10}}}"
+    )
+
+
+def test_the_environment_is_read_into_values() -> None:
+    config = read(
+        SMALLEST + ", http: {host: ${HOST}, port: ${PORT:-80}}, state_dir: '/x$${HOME}'}",
+        HOST="example.org",
+    )
+    assert (config.http.host, config.http.port) == ("example.org", 80)
+    assert config.state_dir == "/x${HOME}"
+
+
+def test_an_empty_variable_takes_the_default() -> None:
+    """As in a shell, and in compose files that pass variables on."""
+    assert read(SMALLEST + ", http: {port: '${PORT:-81}'}}", PORT="").http.port == 81
+    assert read(SMALLEST + ", state_dir: '/a${EMPTY}'}", EMPTY="").state_dir == "/a"
+
+
+def test_empty_sections_are_their_defaults() -> None:
+    config = read(
+        "proxy: {auth: [{secret_arn: a}]}\ntarget_group: {targets: [{id: a}]}\nhttp:\niam:"
+    )
+    assert config.http.port == 8432
+
+
+def test_a_secret_is_in_no_error_and_no_representation() -> None:
+    """Invariant 9."""
+    text = "iam: {access_keys: [{access_key_id: A, secret_access_key: [hunter2]}]}"
+    assert "hunter2" not in "".join(problems(text))
+    config = read(
+        SMALLEST + ", iam: {access_keys: [{access_key_id: A, secret_access_key: hunter2}]}}"
+    )
+    assert "hunter2" not in repr(config)
+
+
+def test_policies_are_json_as_it_is() -> None:
+    config = read(
+        SMALLEST + ", iam: {access_keys: [{access_key_id: A, secret_access_key: s, policies:"
+        " [{Version: 2012-10-17, Statement: [{Effect: Allow, Action: 'rds-db:connect',"
+        " Resource: '*', Sid: ~}]}]}]}}"
+    )
+    (policy,) = config.iam.access_keys[0].policies
+    assert isinstance(policy, dict)
+    assert policy["Version"] == "2012-10-17"
+
+
+def test_a_bomb_of_aliases_is_refused() -> None:
+    """A small file must not become a huge value."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    policies = "iam: {access_keys: [{access_key_id: A, secret_access_key: s, policies: [*a8]}]}"
+    assert any("too deep" in line for line in problems("\n".join([*lines, policies])))
+
+
+@given(st.text(max_size=80))
+def test_any_text_is_a_configuration_or_its_problems(text: str) -> None:
+    try:
+        read(text)
+    except ConfigError as error:
+        assert error.problems
+
+
+def test_a_file_that_is_not_utf8_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_bytes(b"a: \xff")
+    with pytest.raises(ConfigError, match="not UTF-8, from byte 3 on"):
+        load(file, {})
+
+
+def test_changes_are_told_apart() -> None:
+    old = read(SMALLEST + "}")
+    proxy = dataclasses.replace(old.proxy, debug_logging=True)
+    new = dataclasses.replace(old, proxy=proxy, pool_mode="session")
+    changes = old.changes_to(new)
+    assert changes.need_restart == ("pool_mode",)
+    assert changes.summary() == "changed: proxy.debug_logging; needs a restart: pool_mode"
+    assert old.changes_to(old).summary() == "nothing has changed"
+
+
+def test_the_reference_page_is_written_from_the_keys() -> None:
+    page = ROOT / "docs" / "reference" / "configuration.md"
+    assert page.read_text() == config_reference.page(), "python -m pyproxy.config_reference"
