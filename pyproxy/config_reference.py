@@ -28,8 +28,8 @@ One YAML file. Keys are the AWS API's names in snake case, durations are in seco
 - *Ours* marks what the AWS API doesn't have.
 
 `config/` has examples: [minimal](../../config/minimal.yaml),
-[everything](../../config/pyproxy.yaml), [IAM](../../config/iam.yaml), [failover](../../config/failover.yaml),
-[container](../../config/container.yaml).
+[everything](../../config/pyproxy.yaml), [IAM](../../config/iam.yaml),
+[failover](../../config/failover.yaml), [container](../../config/container.yaml).
 """
 
 _TYPES: Final[dict[Any, str]] = {
