@@ -57,15 +57,22 @@ class Route:
         # A session that once had a temporary table never forgets where it was: that changes how
         # names are looked up (namespace.c), so it is no fresh one any more.
         fresh = "temp" not in str(client.steps).lower()
-        if self._keep and fresh and not wire.closed_by_peer:
-            wire.sock.setblocking(True)
-            with contextlib.suppress(OSError, ClosedByPeer, Silence):
-                wire.ask(Sync(), Query("ROLLBACK"), Query("DISCARD ALL"), ready=3)
-                self._kept[tuple(sorted(client.startup.items()))].append(wire)
+        if self._keep and fresh and not wire.closed_by_peer and self._refresh(wire):
+            self._kept[tuple(sorted(client.startup.items()))].append(wire)
         elif client.polite:
             wire.terminate()
         else:
             wire.close()
+
+    @staticmethod
+    def _refresh(wire: Wire) -> bool:
+        """Bring it back to the state after login; False when it is of no use any more."""
+        wire.sock.setblocking(True)
+        try:
+            wire.ask(Sync(), Query("ROLLBACK"), Query("DISCARD ALL"), ready=3)
+        except (OSError, ClosedByPeer, Silence):
+            return False
+        return True
 
     def close(self) -> None:
         """Leave all."""
