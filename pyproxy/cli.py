@@ -17,6 +17,7 @@ from typing import Final
 import pyproxy
 from pyproxy.app import App
 from pyproxy.auth import token_command
+from pyproxy.auth.certificates import CertificateError
 from pyproxy.config import Config, ConfigError
 from pyproxy.config_file import load
 from pyproxy.dashboard.commands import healthcheck, metrics, pins
@@ -42,11 +43,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return WRONG
-    except OSError as error:
-        print(f"pyproxy: {error}", file=sys.stderr)
+    except (OSError, CertificateError) as error:
+        print(f"pyproxy: {_words(error)}", file=sys.stderr)
         return WRONG
     except KeyboardInterrupt:
         return 130
+
+
+def _words(error: Exception) -> str:
+    """What happened, and to which file, without the number."""
+    text = getattr(error, "strerror", None) or str(error)
+    name = getattr(error, "filename", None)
+    return f"{name}: {text}" if name else text
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -7,6 +7,7 @@ there is a transport (`stream`). A burst is taken in one go, as far as the kerne
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 from collections.abc import Callable, Coroutine
@@ -51,9 +52,10 @@ class Listener:
             sock.setblocking(False)
             sock.bind(address)
             sock.listen(BACKLOG)
-        except OSError:
+        except OSError as error:
             sock.close()
-            raise
+            place = f"{self.host or '*'}:{self.port}"
+            raise OSError(error.errno, f"cannot listen on {place}: {error.strerror}") from None
         self.port = sock.getsockname()[1]
         self._socket = sock
         self._accepting = loop.create_task(self._accept(sock))
@@ -92,8 +94,10 @@ class Listener:
 
     def _welcome(self, sock: socket.socket) -> None:
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        # A client that has gone again already has no options to be set.
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         task = asyncio.get_running_loop().create_task(self._login(sock))
         self._logins.add(task)
         task.add_done_callback(self._logins.discard)

@@ -9,6 +9,7 @@ What it answers is decided in `routes`; how a connection goes on is in `connecti
 """
 
 import asyncio
+import os
 from asyncio import StreamReader, StreamWriter
 from typing import Final
 
@@ -39,9 +40,14 @@ class HttpServer:
     async def start(self) -> None:
         """Listen. Raises OSError when the address cannot be had."""
         # The buffer of a reader is bounded at twice this; h11 has its own limit for the head.
-        self._server = await asyncio.start_server(
-            self._accept, self.host, self.port, limit=self._limits.head_bytes
-        )
+        try:
+            self._server = await asyncio.start_server(
+                self._accept, self.host, self.port, limit=self._limits.head_bytes
+            )
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno else str(error)
+            place = f"{self.host}:{self.port}"
+            raise OSError(error.errno, f"cannot listen on {place}: {why}") from None
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:

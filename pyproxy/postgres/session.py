@@ -238,7 +238,7 @@ class Session(asyncio.Protocol, ABC):
     def refused(self, error: ProxyError) -> None:
         """There is no server for us: tell the client, and part."""
         self.endpoint.borrow_aborted()
-        self.end(error, str(error))
+        self.end(error.in_session(), str(error))
 
     def _go_on(self) -> None:
         """Walk what was held back."""

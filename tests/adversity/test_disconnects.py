@@ -1,0 +1,197 @@
+"""A client goes away in any state: its server is clean or closed, soon, and nobody else notices."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support.messages import Bind, CopyData, Execute, Flush, Parse, Query, Sync
+from tests.support.postgres import Postgres, temporary_folder
+from tests.support.proxy import Proxy, start_proxy
+from tests.support.wire import Wire
+
+
+@pytest.fixture(scope="module")
+def narrow(postgres: Postgres) -> Iterator[Proxy]:
+    """One server for everybody: whatever is left on it is met by the next client."""
+    with (
+        temporary_folder() as folder,
+        start_proxy(
+            folder, postgres, max_connections_percent=1, proxy={"debug_logging": True}
+        ) as proxy,
+    ):
+        yield proxy
+
+
+def idle(wire: Wire) -> None:
+    wire.value("SELECT 1")
+
+
+def in_transaction(wire: Wire) -> None:
+    wire.query("BEGIN; INSERT INTO a_left VALUES (1)")
+
+
+def in_failed_transaction(wire: Wire) -> None:
+    wire.query("BEGIN")
+    wire.ask(Query("SELECT 1/0"))
+
+
+def with_a_lock(wire: Wire) -> None:
+    wire.query("SELECT pg_advisory_lock(99)")
+
+
+def with_settings(wire: Wire) -> None:
+    wire.query("SET work_mem = '1MB'; SET search_path = nowhere; CREATE TEMP TABLE a_temp (n int)")
+
+
+def listening(wire: Wire) -> None:
+    wire.query("LISTEN a_channel")
+
+
+def in_copy_in(wire: Wire) -> None:
+    wire.send(Query("COPY a_left FROM STDIN"), CopyData(b"5\n"))
+    wire.read_until("G")
+
+
+def in_copy_out(wire: Wire) -> None:
+    wire.send(Query("COPY (SELECT repeat('x', 999) FROM generate_series(1, 99999)) TO STDOUT"))
+    wire.read_until("H")
+
+
+def in_a_result(wire: Wire) -> None:
+    wire.send(Query("SELECT repeat('x', 999) FROM generate_series(1, 99999)"))
+    wire.read_until("D")
+
+
+def in_a_long_query(wire: Wire) -> None:
+    wire.send(Query("INSERT INTO a_left SELECT 2 FROM pg_sleep(60)"))
+    time.sleep(0.1)
+
+
+def in_a_pipeline(wire: Wire) -> None:
+    wire.send(Parse("", "INSERT INTO a_left VALUES (3)"), Bind(), Execute(), Flush())
+    wire.read_until("C")
+
+
+def in_a_message(wire: Wire) -> None:
+    wire.query("BEGIN")
+    wire.send(Query("SELECT 'half a message'").encode()[:12])
+
+
+def in_a_big_message(wire: Wire) -> None:
+    data = Bind("", "", (b"x" * 300_000,)).encode()
+    wire.send(Parse("", "SELECT length($1::text)"), data[:150_000])
+    time.sleep(0.05)
+
+
+def with_an_open_portal(wire: Wire) -> None:
+    wire.query("BEGIN")
+    wire.ask(Parse("", "SELECT generate_series(1, 9)"), Bind("p"), Execute("p", 2), Sync())
+
+
+STATES = [
+    idle, in_transaction, in_failed_transaction, with_a_lock, with_settings, listening, in_copy_in,
+    in_copy_out, in_a_result, in_a_long_query, in_a_pipeline, in_a_message, in_a_big_message,
+    with_an_open_portal,
+]  # fmt: skip
+WAYS: list[Callable[[Wire], None]] = [Wire.close, Wire.vanish, Wire.terminate]
+
+
+CASES = [
+    (state, leave)
+    for state in STATES
+    for leave in WAYS
+    # Terminate is read after what was asked before it: see below.
+    if (state, leave) != (in_a_long_query, Wire.terminate)
+]
+
+
+@pytest.mark.parametrize(
+    ("state", "leave"), CASES, ids=[f"{s.__name__}-{leave.__name__}" for s, leave in CASES]
+)
+def test_what_a_client_leaves_is_cleaned_away(
+    postgres: Postgres, narrow: Proxy, state: Callable[[Wire], None], leave: Callable[[Wire], None]
+) -> None:
+    """END-01, END-03, invariants 1 and 2."""
+    with postgres.wire() as direct:
+        direct.query("DROP TABLE IF EXISTS a_left; CREATE TABLE a_left (n int)")
+        wire = narrow.wire()
+        state(wire)
+        leave(wire)
+        wire.close()
+        began = time.monotonic()
+        with narrow.wire() as other:
+            assert other.query(
+                "SELECT current_setting('work_mem'), current_setting('search_path'),"
+                " (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'),"
+                " (SELECT count(*) FROM pg_listening_channels()),"
+                " (SELECT count(*) FROM pg_cursors WHERE name <> ''),"
+                " (SELECT count(*) FROM pg_class WHERE relname = 'a_temp')"
+            ) == [("4MB", '"$user", public', "0", "0", "0", "0")]
+        assert time.monotonic() - began < 8
+        assert direct.value("SELECT count(*) FROM a_left") == "0"
+
+
+def test_what_was_asked_before_terminate_still_runs(postgres: Postgres, narrow: Proxy) -> None:
+    """As PostgreSQL does: it reads Terminate when it is done with what came before it."""
+    with postgres.wire() as direct:
+        direct.query("DROP TABLE IF EXISTS a_left; CREATE TABLE a_left (n int)")
+        wire = narrow.wire()
+        wire.send(Query("INSERT INTO a_left SELECT 2 FROM pg_sleep(0.5)"))
+        wire.terminate()
+        with narrow.wire() as other:
+            assert other.value("SELECT count(*) FROM a_left") == "1"
+
+
+KILLED = """
+import sys, psycopg
+c = psycopg.connect(sys.argv[1])
+c.execute("INSERT INTO a_left VALUES (7)")
+c.execute("SELECT pg_advisory_xact_lock(7)")
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_client_killed_in_a_transaction_is_rolled_back(postgres: Postgres, narrow: Proxy) -> None:
+    """Kill -9: the kernel closes the connection, nobody says a word."""
+    with postgres.wire() as direct:
+        direct.query("DROP TABLE IF EXISTS a_left; CREATE TABLE a_left (n int)")
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED, narrow.dsn()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        with narrow.wire() as other:
+            assert other.value("SELECT pg_try_advisory_xact_lock(7)") == "t"
+        assert direct.value("SELECT count(*) FROM a_left") == "0"
+
+
+def test_a_cut_request_is_logged_in_awss_words(narrow: Proxy) -> None:
+    """L-07."""
+    with narrow.wire() as wire:
+        in_a_long_query(wire)
+        wire.vanish()
+    narrow.wait_for_log("was closed in the middle of a request")
+
+
+def test_an_idle_server_that_dies_is_noticed_by_nobody(postgres: Postgres, narrow: Proxy) -> None:
+    """S-14: a connection may be ended by the database while it is in the pool."""
+    with narrow.wire() as wire, postgres.admin() as admin:
+        for number in range(5):
+            assert wire.value(f"SELECT {number}") == str(number)
+            admin.query(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'"
+            )
+            time.sleep(0.05)
+        assert wire.value("SELECT 'still'") == "still"

@@ -1,0 +1,140 @@
+"""SIGTERM drains, SIGHUP reloads, a bad configuration or a taken port is told in one line."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.postgres import Postgres, temporary_folder
+from tests.support.proxy import ROOT, configuration, start_proxy
+
+
+def test_sigterm_lets_a_transaction_finish(postgres: Postgres) -> None:
+    """Nothing is lost that was begun, nothing new begins."""
+    with postgres.wire() as direct:
+        direct.query("DROP TABLE IF EXISTS s_drain; CREATE TABLE s_drain (n int)")
+        with temporary_folder() as folder, start_proxy(folder, postgres) as proxy:
+            busy = proxy.wire()
+            busy.query("BEGIN; INSERT INTO s_drain VALUES (1)")
+            proxy.signal(signal.SIGTERM)
+            proxy.wait_for_log("Draining")
+            time.sleep(0.2)
+            with pytest.raises(OSError, match="refused"):
+                socket.create_connection((proxy.host, proxy.port)).close()
+            assert proxy.get("/readyz")[0] == 503
+            assert proxy.get("/healthz")[0] == 200
+            busy.query("INSERT INTO s_drain VALUES (2)")
+            busy.query("COMMIT")
+            assert proxy.process.wait(10) == 0
+            busy.close()
+        assert direct.value("SELECT count(*) FROM s_drain") == "2"
+
+
+def test_sigterm_does_not_wait_for_ever(postgres: Postgres) -> None:
+    """`drain_timeout` bounds it, and what is left is rolled back."""
+    with (
+        temporary_folder() as folder,
+        start_proxy(folder, postgres, proxy={"drain_timeout": 0.5}) as proxy,
+        proxy.wire() as busy,
+    ):
+        busy.query("BEGIN")
+        began = time.monotonic()
+        proxy.signal(signal.SIGTERM)
+        assert proxy.process.wait(10) == 0
+        assert 0.4 < time.monotonic() - began < 6
+        assert [r.fields["C"] for r in busy.read_to_end() if r.tag == "E"] == ["57P01"]
+
+
+def test_sighup_takes_over_what_has_changed(postgres: Postgres) -> None:
+    with temporary_folder() as folder, start_proxy(folder, postgres) as proxy, proxy.wire() as wire:
+        config = configuration(postgres, proxy={"debug_logging": True, "idle_client_timeout": 1})
+        proxy.config_file.write_text(yaml.safe_dump(config))
+        proxy.signal(signal.SIGHUP)
+        proxy.wait_for_log("was reloaded: changed: proxy.idle_client_timeout, proxy.debug_logging")
+        began = time.monotonic()
+        assert not wire.read_to_end()
+        assert time.monotonic() - began < 8
+        proxy.wait_for_log("It was idle for longer than idle_client_timeout")
+
+
+def test_a_bad_file_changes_nothing(postgres: Postgres) -> None:
+    with temporary_folder() as folder, start_proxy(folder, postgres) as proxy, proxy.wire() as wire:
+        proxy.config_file.write_text("proxy: {nonsense: 1}")
+        proxy.signal(signal.SIGHUP)
+        line = proxy.wait_for_log("The configuration was not reloaded")
+        assert "pyproxy.yaml:1:9: proxy.nonsense: unknown key" in line
+        assert wire.value("SELECT 1") == "1"
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pyproxy", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        cwd=ROOT,
+    )
+
+
+def test_check_contacts_nothing_and_tells_the_place(tmp_path: Path) -> None:
+    """DESIGN 6: exit code 2 and the place if wrong."""
+    file = tmp_path / "p.yaml"
+    file.write_text("proxy: {auth: [{secret_arn: a}]}\ntarget_group: {targets: [{id: a}]}")
+    good = run("check", "--config", str(file))
+    assert (good.returncode, good.stdout) == (0, f"{file}: valid\n")
+    file.write_text("http: {port: x}")
+    bad = run("check", "--config", str(file))
+    assert bad.returncode == 2
+    assert f"{file}:1:14: http.port: this is not a whole number" in bad.stderr
+    assert "Traceback" not in bad.stderr
+
+
+def test_a_missing_file_is_told_in_one_line() -> None:
+    done = run("run", "--config", "/nowhere/p.yaml")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_taken_port_is_told_in_one_line(postgres: Postgres) -> None:
+    with temporary_folder() as folder, start_proxy(folder, postgres) as proxy:
+        config = configuration(postgres, endpoints=[{"port": proxy.port}])
+        file = folder / "second.yaml"
+        file.write_text(yaml.safe_dump(config))
+        done = run("run", "--config", str(file))
+        assert done.returncode == 2
+        assert str(proxy.port) in done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr
+
+
+def test_a_second_signal_ends_at_once(postgres: Postgres) -> None:
+    with temporary_folder() as folder, start_proxy(folder, postgres) as proxy:
+        busy = proxy.wire()
+        busy.query("BEGIN")
+        proxy.signal(signal.SIGINT)
+        proxy.wait_for_log("Draining")
+        proxy.signal(signal.SIGINT)
+        assert proxy.process.wait(8) == 0
+        busy.close()
+
+
+def test_new_clients_wait_for_a_database_that_is_away(postgres: Postgres) -> None:
+    """It comes back within the borrow timeout: nobody gets an error."""
+    with temporary_folder() as folder, start_proxy(folder, postgres) as proxy:
+        with proxy.wire() as wire:
+            wire.value("SELECT 1")
+            port = postgres.port
+            postgres.cluster.kill()
+            back = threading.Timer(1.0, postgres.cluster.start, (port,))
+            back.start()
+            time.sleep(0.3)
+            assert wire.value("SELECT 'back'") == "back"
+            back.join()
+        assert proxy.get("/readyz")[0] == 200
