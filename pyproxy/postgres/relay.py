@@ -302,7 +302,7 @@ class Relay(Requests):
         elif pos < size:
             server.tail = data[pos:]
         self._send_down(data, min(keep, size), pos, out)
-        if ready or self._held:
+        if ready or self._held or self._leaving:
             self._settle(server)
 
     def _send_down(self, data: bytes, keep: int, pos: int, out: list[bytes]) -> None:
@@ -323,7 +323,9 @@ class Relay(Requests):
         if self._held:
             self._go_on()
         if self.ended:
-            if self._leaving and conversation.settled:
+            # An error may have made the server discard all that was to come, up to a Sync that
+            # nobody will send.
+            if self._leaving and (conversation.settled or conversation.skipping):
                 self._give_back(server)
         elif (
             conversation.at_rest

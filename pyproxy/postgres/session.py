@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from protocol.postgres import frontend
-from protocol.postgres.conversation import FAILED, HIDDEN_QUERY, IDLE
+from protocol.postgres.conversation import FAILED, HIDDEN_QUERY
 from protocol.postgres.quoting import literal
 from pyproxy import errors
 from pyproxy.errors import ProxyError
@@ -302,7 +302,7 @@ class Session(asyncio.Protocol, ABC):
                 endpoint.borrow_aborted()
             return
         conversation = server.conversation
-        if conversation.settled and not self._passing:
+        if (conversation.settled or conversation.skipping) and not self._passing:
             self._give_back(server)
         elif requests_stand and not (
             conversation.unsynced or conversation.copying or self._passing
@@ -326,7 +326,7 @@ class Session(asyncio.Protocol, ABC):
                 servers.retire(server, "the session has loaded what no reset can unload")
             else:
                 servers.reset(server, client=self.id)
-        elif server.conversation.status == IDLE:
+        elif server.conversation.at_rest:
             servers.release(server)
         else:
             servers.roll_back(server, client=self.id)

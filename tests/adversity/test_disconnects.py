@@ -90,6 +90,11 @@ def in_a_big_message(wire: Wire) -> None:
     time.sleep(0.05)
 
 
+def after_an_error_without_sync(wire: Wire) -> None:
+    wire.send(Parse("", "SELEC"), Query(""))
+    wire.read_until("E")
+
+
 def with_an_open_portal(wire: Wire) -> None:
     wire.query("BEGIN")
     wire.ask(Parse("", "SELECT generate_series(1, 9)"), Bind("p"), Execute("p", 2), Sync())
@@ -98,7 +103,7 @@ def with_an_open_portal(wire: Wire) -> None:
 STATES = [
     idle, in_transaction, in_failed_transaction, with_a_lock, with_settings, listening, in_copy_in,
     in_copy_out, in_a_result, in_a_long_query, in_a_pipeline, in_a_message, in_a_big_message,
-    with_an_open_portal,
+    with_an_open_portal, after_an_error_without_sync,
 ]  # fmt: skip
 WAYS: list[Callable[[Wire], None]] = [Wire.close, Wire.vanish, Wire.terminate]
 
