@@ -148,6 +148,7 @@ class App:
                 self.credentials,
                 self._server_settings(),
                 log,
+                counters=self.counters,
                 random_id=self.random_id,
                 tls_context=self._target_tls,
             )

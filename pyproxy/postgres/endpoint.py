@@ -98,6 +98,11 @@ class Endpoint:
         else:
             counters.extended_queries_no_tls += 1
 
+    def pipeline_answered(self, server: ServerConnection, seconds: float) -> None:
+        """The ReadyForQuery of extended queries has gone to the client."""
+        self.counters.extended_response_latency.observe(seconds)
+        server.target.counters.extended_response_latency.observe(seconds)
+
     # -- pinning -------------------------------------------------------------------------------
 
     def pinned(self, session: Session, server: ServerConnection, pin: Pin) -> None:

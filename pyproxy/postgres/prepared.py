@@ -53,7 +53,7 @@ from pyproxy.postgres.statements import (
 if TYPE_CHECKING:
     from pyproxy.postgres.server import ServerConnection
 
-_STATEMENT: Final = 0x53  # 'S' of Describe and Close
+STATEMENT: Final = 0x53  # 'S' of Describe and Close
 # A name that no statement ever has: closing it is how a Close of a shared statement is answered.
 _NOBODY: Final = PREFIX + b"0"
 
@@ -187,7 +187,7 @@ class Naming(Names):
         self.moved = False
         conversation = server.conversation
         nul = data.find(0, pos + 6, end)
-        if data[pos + 5] != _STATEMENT or nul < 0:
+        if data[pos + 5] != STATEMENT or nul < 0:
             conversation.extended(OWED_DESCRIBE)
             return None
         name = data[pos + 6 : nul]
@@ -204,7 +204,7 @@ class Naming(Names):
         """Close of a statement or a portal. The server keeps what others may still use."""
         conversation = server.conversation
         nul = data.find(0, pos + 6, end)
-        if data[pos + 5] != _STATEMENT or nul < 0:
+        if data[pos + 5] != STATEMENT or nul < 0:
             conversation.extended(OWED_CLOSE)
             return None
         name = data[pos + 6 : nul]
@@ -333,7 +333,7 @@ class Naming(Names):
         server_name = statement.server_name
         if server.statements.touch(statement):
             return server_name, moved
-        server.statements.injected += 1
+        server.statements.counters.statements_injected += 1
         step = Step(PARSE, True, server_name, statement)
         return server_name, moved + self._prepare(server, statement, step)
 
@@ -348,5 +348,5 @@ class Naming(Names):
             return b""
         self._enter_unnamed(server.conversation, Step(PARSE, True, b"", statement))
         server.statements.unnamed = statement
-        server.statements.injected += 1
+        server.statements.counters.statements_injected += 1
         return parse_message(b"", statement.definition)

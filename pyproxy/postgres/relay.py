@@ -388,6 +388,9 @@ class Relay(Requests):
         if answered.kind == QUERY:
             self._changed(server, answered)
             self.endpoint.query_answered(server, perf_counter() - self._started)
+        elif self._pipelined:
+            self.endpoint.pipeline_answered(server, perf_counter() - self._pipelined)
+            self._pipelined = 0.0
         self._resets = False
         conversation = server.conversation
         if self._portals is not None and conversation.status == IDLE and not conversation.owed:

@@ -17,7 +17,7 @@ from protocol.postgres.conversation import (
     OWED_FUNCTION_CALL,
     OWED_QUERY,
 )
-from pyproxy.postgres.prepared import STALL, Naming, Rewritten
+from pyproxy.postgres.prepared import STALL, STATEMENT, Naming, Rewritten
 from pyproxy.postgres.session import Session
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Requests(Session):
         if tag == frontend.DESCRIBE:
             return self._on_describe(server, data, pos, end)
         if tag == frontend.CLOSE:
-            return self._names().close(server, data, pos, end)
+            return self._on_close(server, data, pos, end)
         if tag == frontend.COPY_DONE or tag == frontend.COPY_FAIL:
             conversation.copy_end()
         elif tag == frontend.FUNCTION_CALL:
@@ -134,6 +134,7 @@ class Requests(Session):
         if answer is STALL:
             return answer
         self.statements_seen += 1
+        server.statements.counters.statements_parsed += 1
         statement = naming.mentioned
         if statement is not None and not statement.verdict.clean:
             self.endpoint.announced(self, server, statement.verdict)
@@ -170,6 +171,14 @@ class Requests(Session):
             self._pin_for(server, naming.mentioned.verdict)
         return answer
 
+    def _on_close(
+        self, server: ServerConnection, data: bytes, pos: int, end: int
+    ) -> Rewritten | None:
+        answer = self._names().close(server, data, pos, end)
+        if answer is not STALL:
+            server.statements.counters.statements_closed += data[pos + 5] == STATEMENT
+        return answer
+
     def _remember_portal(self, portal: bytes, verdict: Verdict | None) -> None:
         portals = self._portals = self._portals or {}
         if verdict is None:
@@ -190,13 +199,14 @@ class Requests(Session):
         verdict = None
         if self._portals is not None:
             verdict = self._portals.get(data[pos + 5 : data.find(0, pos + 5, end)])
-        if verdict is None:
-            self.endpoint.execute_received(self)
-            conversation.extended(OWED_EXECUTE)
-            return None
-        if self._must_wait(server, verdict):
+        if verdict is not None and self._must_wait(server, verdict):
             return STALL
         self.endpoint.execute_received(self)
+        if not self._pipelined:
+            self._pipelined = perf_counter()
+        if verdict is None:
+            conversation.extended(OWED_EXECUTE)
+            return None
         if verdict.pin is not None:
             self._pin(server, verdict.pin.when_executed())
         naming = self._names()

@@ -17,6 +17,7 @@ from protocol.postgres import backend, frontend
 from protocol.postgres.conversation import HIDDEN_QUERY, HIDDEN_SYNC, IDLE, Conversation
 from protocol.postgres.errors import ProtocolError
 from protocol.postgres.framing import HEADER, Framer
+from pyproxy.metrics.counters import ProxyCounters
 from pyproxy.postgres.statements import ServerStatements
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class ServerConnection(asyncio.Protocol):
         *,
         tls: bool,
         statement_limit: int,
+        counters: ProxyCounters,
         now: float,
         on_closed: Callable[[ServerConnection], None],
     ) -> None:
@@ -92,7 +94,7 @@ class ServerConnection(asyncio.Protocol):
         # BackendKeyData: process id and secret, for cancelling.
         self.key = key
         self.conversation = Conversation()
-        self.statements = ServerStatements(statement_limit)
+        self.statements = ServerStatements(statement_limit, counters)
         # Who has borrowed it.
         self.session: Session | None = None
         # The start of a message that is looked at only when whole.

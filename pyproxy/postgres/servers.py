@@ -18,6 +18,7 @@ from protocol.postgres.errors import ProtocolError
 from pyproxy import errors
 from pyproxy.auth.credentials import Credentials
 from pyproxy.logs import EventLog
+from pyproxy.metrics.counters import ProxyCounters
 from pyproxy.pooling.pool import Pool
 from pyproxy.pooling.pools import LAST_RETRY, PoolLimits, Pools
 from pyproxy.postgres.cancel import send_cancel
@@ -55,6 +56,7 @@ class Servers:
         settings: ServerSettings,
         log: EventLog,
         *,
+        counters: ProxyCounters,
         random_id: Callable[[], int],
         tls_context: Callable[[Target], ssl.SSLContext | None],
     ) -> None:
@@ -65,6 +67,7 @@ class Servers:
         self.settings = settings
         self._credentials = credentials
         self._log = log
+        self._counters = counters
         self._random_id = random_id
         self._tls_context = tls_context
         self._loop = loop
@@ -179,6 +182,7 @@ class Servers:
             connected.key,
             tls=connected.tls,
             statement_limit=self.settings.statement_limit,
+            counters=self._counters,
             now=self._loop.time(),
             on_closed=self._closed,
         )

@@ -42,6 +42,7 @@ class Session(asyncio.Protocol, ABC):
         "_need",
         "_passing",
         "_passing_dropped",
+        "_pipelined",
         "_portals",
         "_resets",
         "_started",
@@ -117,6 +118,8 @@ class Session(asyncio.Protocol, ABC):
         self.ended = False
         # When the query of the moment came in, by perf_counter.
         self._started = 0.0
+        # When the first Execute came in that no Sync has been answered for; 0 for none.
+        self._pipelined = 0.0
         self.waiting_since = 0.0
         self.statements_seen = 0
         self.born = now

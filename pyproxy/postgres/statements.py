@@ -13,6 +13,7 @@ from typing import Final
 from protocol.postgres import frontend
 from protocol.postgres.conversation import CLOSE, EXECUTE, PARSE, Conversation, Owed
 from protocol.postgres.framing import HEADER
+from pyproxy.metrics.counters import ProxyCounters
 from pyproxy.pinning.classifier import Classifier, Verdict
 
 # What our names on the servers begin with; no name of a client is ever sent with this prefix.
@@ -129,15 +130,14 @@ class ServerStatements:
     `names` is a hint, never a proof: a statement in it may be gone, one outside it may be there.
     """
 
-    __slots__ = ("injected", "limit", "names", "unnamed")
+    __slots__ = ("counters", "limit", "names", "unnamed")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, counters: ProxyCounters) -> None:
         self.limit = limit
+        self.counters = counters
         self.names: dict[bytes, Statement] = {}
         # Whose text the unnamed statement is; None when there is none, or nobody knows.
         self.unnamed: Statement | None = None
-        # How many were parsed again because this server lacked them.
-        self.injected = 0
 
     def forget_all(self) -> None:
         """DEALLOCATE ALL, DISCARD ALL, or an answer that shows that we were wrong."""
