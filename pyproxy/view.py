@@ -27,6 +27,7 @@ from pyproxy.logs import format_address
 from pyproxy.metrics.counters import ClientCounters, TargetCounters
 from pyproxy.metrics.gauges import TargetGauges
 from pyproxy.pinning.ledger import remedy
+from pyproxy.pooling.pool import Pool
 from pyproxy.postgres.server import ServerConnection
 from pyproxy.postgres.servers import Servers
 from pyproxy.postgres.session import Session
@@ -34,8 +35,6 @@ from pyproxy.targets.target import Target
 
 if TYPE_CHECKING:
     from pyproxy.app import App
-    from pyproxy.pinning.ledger import remedy
-from pyproxy.pooling.pool import Pool
 
 # How many events are remembered.
 EVENTS: Final = 1000
