@@ -310,6 +310,7 @@ VERBS = {
             + "requirements/demo.lock pyproject.toml --extra embedded -c requirements/dev.lock",
             COMPILE + "requirements/image.lock pyproject.toml --extra aws -c requirements/dev.lock",
             COMPILE + "requirements/build.lock --group build",
+            COMPILE + "requirements/ci.lock --group ci -c requirements/dev.lock",
         ],
         "resolve requirements/ anew (ARGS=--upgrade for the newest of all)",
     ),

@@ -7,11 +7,12 @@ import pytest
 
 from tests.support.imports import ROOT
 
-LOCKS = ("build", "demo", "dev", "image")
+LOCKS = ("build", "ci", "demo", "dev", "image")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
 WANTED = {
     "build": PROJECT["dependency-groups"]["build"],
+    "ci": PROJECT["dependency-groups"]["ci"],
     "demo": PROJECT["project"]["dependencies"] + EXTRAS["embedded"],
     "dev": PROJECT["project"]["dependencies"] + [name for some in EXTRAS.values() for name in some],
     "image": PROJECT["project"]["dependencies"] + EXTRAS["aws"],
