@@ -262,6 +262,7 @@ class App:
             try:
                 for servers in self._servers.values():
                     servers.pools.expire()
+                self.ledger.observe(loop.time())
                 if loop.time() >= next_care:
                     next_care = loop.time() + CARE
                     self._care(loop.time())

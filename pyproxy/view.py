@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import pyproxy
@@ -17,6 +17,7 @@ from pyproxy.dashboard.view import (
     ClientRow,
     EndpointRow,
     EventRow,
+    PinnedSessionRow,
     PinRow,
     PoolRow,
     ProxySummary,
@@ -183,7 +184,7 @@ class ProxyView:
     def pins(self) -> Iterator[PinRow]:
         """Pins by rule, digest and application, those with the most pins first."""
         ledger = self._app.ledger
-        now = self._app.now()
+        ledger.observe(self._app.now())
         for group in ledger.groups():
             yield PinRow(
                 rule=group.rule,
@@ -193,8 +194,39 @@ class ProxyView:
                 driver=group.driver,
                 count=group.count,
                 held=group.held,
-                held_seconds=ledger.seconds(group, now),
+                held_seconds=group.seconds,
+                idle_seconds=group.idle,
+                waited=group.waited,
                 remedy=remedy(group.rule),
+            )
+
+    def pinned_sessions(self) -> Iterator[PinnedSessionRow]:
+        """Pins one by one, those that hold a server first."""
+        ledger = self._app.ledger
+        now = self._app.now()
+        ledger.observe(now)
+        for pin in ledger.pins():
+            facts = pin.facts
+            since = datetime.now(UTC) - timedelta(seconds=now - pin.since)
+            yield PinnedSessionRow(
+                client=facts.session,
+                server=facts.server,
+                endpoint=facts.endpoint,
+                user=facts.user,
+                database=facts.database,
+                application_name=facts.application_name,
+                driver=pin.driver,
+                rule=facts.rule,
+                reason=facts.reason,
+                statement=facts.statement,
+                digest=facts.digest,
+                number=facts.number,
+                since=since.isoformat(timespec="milliseconds"),
+                held=pin.ended is None,
+                held_seconds=pin.seconds,
+                idle_seconds=pin.idle,
+                waited=pin.waited,
+                remedy=remedy(facts.rule),
             )
 
     def targets(self) -> Iterator[TargetRow]:

@@ -5,7 +5,8 @@
 | `/metrics` | Prometheus text, or OpenMetrics for those who ask |
 | `/healthz`, `/readyz` | alive; ready, or 503 and why not |
 | `/api/v1/proxy` | `view.ProxySummary` |
-| `/api/v1/{clients,servers,pools,pins,targets,events}` | rows of `view`, at most `?limit=` |
+| `/api/v1/{clients,servers,pools,pins,targets,events}` | rows of `view`, at most `?limit=`; |
+| | pins added up, and one by one under `sessions` |
 | `/api/v1/stream` | `events.EventStream` |
 | `/` | the status page |
 
@@ -79,12 +80,17 @@ class Listing(NamedTuple):
     by_pool: bool
     """Whether rows have a `pool` to ask for."""
 
+    beside: tuple[str, Rows] | None = None
+    """The same told one by one: more rows in the same answer, under a name of their own."""
+
 
 LISTINGS: Final = {
     "clients": Listing(lambda view: view.clients(), True),
     "servers": Listing(lambda view: view.servers(), True),
     "pools": Listing(lambda view: view.pools(), True),
-    "pins": Listing(lambda view: view.pins(), False),
+    "pins": Listing(
+        lambda view: view.pins(), False, ("sessions", lambda view: view.pinned_sessions())
+    ),
     "targets": Listing(lambda view: view.targets(), False),
     "events": Listing(lambda view: view.events(), False),
 }
@@ -153,9 +159,13 @@ class Routes:
             limit = _limit(arguments.get("limit"))
             rows = _of_pool(listing.rows(self._view), arguments.get("pool"))
             # One more than asked for tells whether there are more, without counting them all.
-            taken = list(islice(rows, limit + 1))
-            body = {name: taken[:limit], "limit": limit, "truncated": len(taken) > limit}
-            return json_response(200, body)
+            found = {name: list(islice(rows, limit + 1))}
+            if listing.beside is not None:
+                other, more = listing.beside
+                found[other] = list(islice(more(self._view), limit + 1))
+            truncated = any(len(taken) > limit for taken in found.values())
+            shown = {key: taken[:limit] for key, taken in found.items()}
+            return json_response(200, shown | {"limit": limit, "truncated": truncated})
 
         return answer
 

@@ -134,7 +134,7 @@ class PinRow(TypedDict):
 
     application_name: str
     driver: str
-    """The driver, as far as its application_name tells; or ""."""
+    """The driver, as far as its name, its startup or the statement tells; or ""."""
 
     count: int
     """Sessions pinned since the start."""
@@ -145,8 +145,49 @@ class PinRow(TypedDict):
     held_seconds: float
     """Time that servers have been held altogether."""
 
+    idle_seconds: float
+    """Of that, time in which no request and no transaction was under way."""
+
+    waited: int
+    """Clients that had to wait meanwhile, there being no server left; once for each pin."""
+
     remedy: str
     """How to avoid it."""
+
+
+class PinnedSessionRow(TypedDict):
+    """One pin: a session that holds its server, or one of the last that did."""
+
+    client: int
+    server: int
+    endpoint: str
+    user: str
+    database: str
+    application_name: str
+    driver: str
+    """As in `PinRow`."""
+
+    rule: str
+    reason: str
+    statement: str
+    """What pinned, as the client sent it; its beginning."""
+
+    digest: str
+    number: int
+    """Which statement of the session it was, as they ran, counted from 1."""
+
+    since: str
+    """When it was pinned."""
+
+    held: bool
+    """Whether it holds its server still."""
+
+    held_seconds: float
+    idle_seconds: float
+    waited: int
+    """As in `PinRow`."""
+
+    remedy: str
 
 
 class TargetRow(TypedDict):
@@ -200,6 +241,9 @@ class View(Protocol):
 
     def pins(self) -> Iterable[PinRow]:
         """Pins, by rule and digest; those that cost most come first."""
+
+    def pinned_sessions(self) -> Iterable[PinnedSessionRow]:
+        """Pins one by one: who holds a server, the longest first, then the latest of the rest."""
 
     def targets(self) -> Iterable[TargetRow]:
         """Targets."""

@@ -66,6 +66,8 @@ class Pools(Generic[S]):
         self.used = 0
         # Of those, being closed on our initiative: their places will be free.
         self._leaving: set[S] = set()
+        # Borrowers that had to wait because every place in the budget was taken.
+        self.waits = 0
 
     def __iter__(self) -> Iterator[Pool[S]]:
         return iter(self._pools.values())
@@ -90,6 +92,7 @@ class Pools(Generic[S]):
         borrower.waiting_since = self._clock()
         pool.wait(borrower)
         self._hungry[pool.key] = pool
+        self.waits += self.used >= self.limits.max_connections
         self._grow(pool)
 
     def leave(self, pool: Pool[S], borrower: Borrower[S]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from pyproxy.logs import EventLog
 from pyproxy.metrics.counters import ClientCounters
 from pyproxy.pinning.classifier import Classifier, Pin, Verdict
-from pyproxy.pinning.ledger import Ledger
+from pyproxy.pinning.ledger import Facts, Ledger
 from pyproxy.postgres.cancel import CancelKeys
 from pyproxy.postgres.servers import Servers
 from pyproxy.postgres.statements import Catalog
@@ -109,18 +109,23 @@ class Endpoint:
         """The session keeps its server from now on (L-01)."""
         server.target.counters.pinned(pin.rule)
         self.log.pinned(session.id, server.id, pin.reason)
-        self.ledger.pinned(
+        key = session.pool.key
+        facts = Facts(
             session.id,
-            rule=pin.rule,
-            reason=pin.reason,
-            statement=pin.statement,
-            digest=pin.digest,
-            index=session.statements_seen,
-            user=session.pool.key.user,
-            database=session.pool.key.database,
-            application_name=session.application_name or "",
-            now=self._clock(),
+            server.id,
+            self.name,
+            pin.rule,
+            pin.reason,
+            pin.statement,
+            pin.digest,
+            # A Parse that pins comes before anything has run.
+            max(session.statements_seen, 1),
+            key.user,
+            key.database,
+            session.application_name or "",
+            key.startup,
         )
+        self.ledger.pinned(facts, session, self._clock())
 
     def announced(self, session: Session, server: ServerConnection, verdict: Verdict) -> None:
         """A statement was parsed that will pin when it runs (L-05)."""

@@ -80,6 +80,7 @@ class Requests(Session):
         if tag == frontend.COPY_DONE or tag == frontend.COPY_FAIL:
             conversation.copy_end()
         elif tag == frontend.FUNCTION_CALL:
+            self.statements_seen += 1
             self._pin(server, self.endpoint.classifier.function_call())
             conversation.query(OWED_FUNCTION_CALL)
         return None
@@ -133,7 +134,6 @@ class Requests(Session):
         answer = naming.parse(server, data, pos, end, conforming=self.conforming, keeps=keeps)
         if answer is STALL:
             return answer
-        self.statements_seen += 1
         server.statements.counters.statements_parsed += 1
         statement = naming.mentioned
         if statement is not None and not statement.verdict.clean:
@@ -201,6 +201,7 @@ class Requests(Session):
             verdict = self._portals.get(data[pos + 5 : data.find(0, pos + 5, end)])
         if verdict is not None and self._must_wait(server, verdict):
             return STALL
+        self.statements_seen += 1
         self.endpoint.execute_received(self)
         if not self._pipelined:
             self._pipelined = perf_counter()

@@ -357,6 +357,11 @@ class Session(asyncio.Protocol, ABC):
         server = self.server
         return not self._held and (server is None or server.conversation.at_rest)
 
+    @property
+    def waits(self) -> int:
+        """How many clients have had to wait for a server of its target since the start."""
+        return self.endpoint.pools.waits
+
     def overdue(self, now: float, idle_timeout: float, max_life: float) -> str:
         """Why it should be closed now, or "". A client with a request under way never is (S-01)."""
         server = self.server

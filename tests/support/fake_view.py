@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pyproxy.dashboard.view import (
     ClientRow,
     EventRow,
+    PinnedSessionRow,
     PinRow,
     PoolRow,
     ProxySummary,
@@ -40,9 +41,34 @@ def pin_row(rule: str, digest: str, remedy: str) -> PinRow:
         "count": 12,
         "held": 3,
         "held_seconds": 340.5,
+        "idle_seconds": 300.25,
+        "waited": 5,
         "application_name": "psql",
         "driver": "psql",
         "remedy": remedy,
+    }
+
+
+def session_row(*, held: bool) -> PinnedSessionRow:
+    return {
+        "client": 4173595554,
+        "server": 529039385,
+        "endpoint": "default",
+        "user": "app",
+        "database": "shop",
+        "application_name": "psql",
+        "driver": "psql",
+        "rule": "PIN-PG-01",
+        "reason": "SQL changed session settings that the proxy doesn't track.",
+        "statement": "SET search_path TO app, public",
+        "digest": "set search_path to $1,$2",
+        "number": 3,
+        "since": "2026-05-04T12:00:00.000+00:00",
+        "held": held,
+        "held_seconds": 90.5,
+        "idle_seconds": 80.25,
+        "waited": 2,
+        "remedy": "Put it into the init query.",
     }
 
 
@@ -63,6 +89,8 @@ class FakeView:
             ),
             pin_row("PIN-PG-06", "listen jobs", "Listen on a connection that bypasses the proxy."),
         ]
+
+        self.all_sessions = [session_row(held=True), session_row(held=False)]
 
     def proxy(self) -> ProxySummary:
         return {
@@ -132,6 +160,9 @@ class FakeView:
 
     def pins(self) -> Iterable[PinRow]:
         return self.all_pins
+
+    def pinned_sessions(self) -> Iterable[PinnedSessionRow]:
+        return self.all_sessions
 
     def targets(self) -> Iterable[TargetRow]:
         return [

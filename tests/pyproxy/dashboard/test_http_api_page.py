@@ -18,6 +18,7 @@ ROWS = {
     "servers": view.ServerRow,
     "pools": view.PoolRow,
     "pins": view.PinRow,
+    "sessions": view.PinnedSessionRow,
     "targets": view.TargetRow,
     "events": view.EventRow,
 }

@@ -44,9 +44,20 @@ def test_a_listing_has_its_rows_under_its_own_name(name: str) -> None:
     response = ask(f"/api/v1/{name}")
     assert response.content_type == "application/json"
     found = body(response)
-    assert set(found) == {name, "limit", "truncated"}
+    more = {"sessions"} if name == "pins" else set()
+    assert set(found) == {name, "limit", "truncated"} | more
     assert found["truncated"] is False
     assert found[name]
+
+
+def test_pins_are_told_added_up_and_one_by_one() -> None:
+    view = FakeView()
+    view.all_sessions *= 3
+    found = body(ask("/api/v1/pins", "limit=2", view=view))
+    assert isinstance(found["pins"], list)
+    assert isinstance(found["sessions"], list)
+    assert (len(found["pins"]), len(found["sessions"]), found["truncated"]) == (2, 2, True)
+    assert found["sessions"][0]["number"] == 3
 
 
 def test_ten_thousand_clients_make_a_bounded_answer() -> None:

@@ -11,16 +11,23 @@ import pytest
 
 from pyproxy.dashboard.commands import healthcheck, metrics, pins
 from tests.pyproxy.dashboard.conftest import Open
-from tests.support.fake_view import FakeView, pin_row
+from tests.support.fake_view import FakeView, pin_row, session_row
 
 TABLE = """\
 RULE       COUNT  HELD  DIGEST
 PIN-PG-01     12     3  set search_path to $1,$2
+                        psql, held servers for 6 min, 5 min of it
+                        idle; 5 clients waited
                         -> Put it into the init query, or into the
                            startup parameters of the client.
 PIN-PG-06     12     3  listen jobs
+                        psql, held servers for 6 min, 5 min of it
+                        idle; 5 clients waited
                         -> Listen on a connection that bypasses the
                            proxy.
+
+Servers held now, the longest first:
+  90 s, 80 s idle  client 4173595554 (psql), statement 3: SET search_path TO app, public
 """
 
 
@@ -50,9 +57,10 @@ async def test_a_long_digest_is_cut_and_a_line_end_in_it_is_none(
 ) -> None:
     view = FakeView()
     view.all_pins = [pin_row("PIN-PG-01", "set x = $1;\n" + "set y = $1; " * 50, "Do not.")]
+    view.all_sessions = []
     async with opened(view) as house:
         assert await run(pins, "--url", house.server.url) == 0
-    _, line, remedy = capsys.readouterr().out.splitlines()
+    _, line, _, _, remedy = capsys.readouterr().out.splitlines()
     assert line.startswith("PIN-PG-01     12     3  set x = $1; set y = $1;")
     assert line.endswith(" ...")
     assert len(line) <= 68
@@ -62,18 +70,38 @@ async def test_a_long_digest_is_cut_and_a_line_end_in_it_is_none(
 async def test_pins_as_json_are_the_rows(opened: Open, capsys: pytest.CaptureFixture[str]) -> None:
     async with opened() as house:
         assert await run(pins, "--url", house.server.url, "--json") == 0
-    rows = json.loads(capsys.readouterr().out)
-    assert [row["rule"] for row in rows] == ["PIN-PG-01", "PIN-PG-06"]
+    ledger = json.loads(capsys.readouterr().out)
+    assert [row["rule"] for row in ledger["pins"]] == ["PIN-PG-01", "PIN-PG-06"]
+    assert [row["held"] for row in ledger["sessions"]] == [True, False]
 
 
 async def test_no_pins_is_said_in_words(opened: Open, capsys: pytest.CaptureFixture[str]) -> None:
     view = FakeView()
     view.all_pins = []
+    view.all_sessions = []
     async with opened(view) as house:
         assert await run(pins, "--url", house.server.url) == 0
         assert capsys.readouterr().out == "No session has been pinned.\n"
         assert await run(pins, "--url", house.server.url, "--json") == 0
-        assert capsys.readouterr().out == "[]\n"
+        assert json.loads(capsys.readouterr().out) == {"pins": [], "sessions": []}
+
+
+async def test_many_holders_are_cut_short(opened: Open, capsys: pytest.CaptureFixture[str]) -> None:
+    view = FakeView()
+    view.all_sessions = [session_row(held=True)] * 13
+    async with opened(view) as house:
+        assert await run(pins, "--url", house.server.url) == 0
+    out = capsys.readouterr().out
+    assert out.count("client 4173595554") == 10
+    assert out.endswith("... and 3 more: --json has them all.\n")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.25, "0.2 s"), (90, "90 s"), (340, "6 min"), (7300, "2 h"), (200_000, "2 d")],
+)
+def test_a_duration_is_short(seconds: float, text: str) -> None:
+    assert pins.duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -159,6 +187,7 @@ async def test_more_pins_than_fit_are_said_to_exist(
 ) -> None:
     view = FakeView()
     view.all_pins = [pin_row("PIN-PG-01", f"set a{n} = $1", "Do not.") for n in range(2001)]
+    view.all_sessions = []
     async with opened(view) as house:
         assert await run(pins, "--url", house.server.url) == 0
     assert capsys.readouterr().out.endswith("... and more: only the first 2000 are shown.\n")
