@@ -8,12 +8,15 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 import pyproxy
 from protocol.postgres.conversation import IDLE
 from pyproxy.dashboard.view import (
+    ApplicationRow,
     ClientRow,
     EndpointRow,
     EventRow,
@@ -21,6 +24,7 @@ from pyproxy.dashboard.view import (
     PinRow,
     PoolRow,
     ProxySummary,
+    Reading,
     ServerRow,
     TargetRow,
 )
@@ -39,6 +43,17 @@ if TYPE_CHECKING:
 
 # How many events are remembered.
 EVENTS: Final = 1000
+# How many clients of each line are shown.
+WAITING: Final = 20
+
+# What a client does, each state above the ones before it: a pinned one in a transaction is pinned.
+IDLE_CLIENT: Final = 0
+WAITING_CLIENT: Final = 1
+BORROWED: Final = 2
+IN_TRANSACTION: Final = 3
+PINNED: Final = 4
+
+_BORN: Final = attrgetter("born")
 
 
 class ProxyReadings:
@@ -116,7 +131,7 @@ class ProxyView:
         self._events.append(
             EventRow(
                 id=self._event_number,
-                time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+                time=_instant(time.time()),
                 event=event,
                 category=category,
                 message=message,
@@ -135,6 +150,7 @@ class ProxyView:
             version=pyproxy.__version__,
             engine_family=config.proxy.engine_family,
             pool_mode=config.pool_mode,
+            started_at=_instant(app.started_at),
             uptime=time.time() - app.started_at,
             extensions=sorted(config.extensions),
             endpoints=[self._endpoint(name) for name in app.endpoints],
@@ -149,18 +165,81 @@ class ProxyView:
         )
 
     def clients(self) -> Iterator[ClientRow]:
-        """Client connections that have logged in."""
+        """Client connections that have logged in, the oldest first: so that pages stay put."""
         now = self._app.now()
-        for name, endpoint in self._app.endpoints.items():
-            for session in list(endpoint.sessions):
-                yield self._client(name, session, now)
+        for endpoint in self._app.endpoints.values():
+            for session in sorted(endpoint.sessions, key=_BORN):
+                # The reader may take its time, and clients go.
+                if not session.ended:
+                    yield self._client(session, now)
+
+    def waiting(self) -> Iterator[ClientRow]:
+        """Clients in line for a server, the longest wait first, and at most some of each pool."""
+        now = self._app.now()
+        first = [
+            borrower
+            for servers in self._app.all_servers()
+            for pool in servers.pools
+            for borrower in islice(pool.waiting, WAITING)
+            if isinstance(borrower, Session)
+        ]
+        for session in sorted(first, key=lambda session: session.waiting_since):
+            yield self._client(session, now)
+
+    def applications(self) -> Iterator[ApplicationRow]:
+        """Clients by application and pool, the largest group first."""
+        groups: dict[tuple[str | None, Pool[ServerConnection]], list[int]] = {}
+        for endpoint in self._app.endpoints.values():
+            for session in endpoint.sessions:
+                key = (session.application_name, session.pool)
+                counts = groups.get(key)
+                if counts is None:
+                    counts = groups[key] = [0] * 5
+                counts[_doing(session)] += 1
+        for (name, pool), counts in sorted(groups.items(), key=lambda group: -sum(group[1])):
+            yield ApplicationRow(
+                application_name=name or "",
+                pool=_pool_name(pool),
+                clients=sum(counts),
+                idle=counts[IDLE_CLIENT],
+                waiting=counts[WAITING_CLIENT],
+                borrowed=counts[BORROWED],
+                in_transaction=counts[IN_TRANSACTION],
+                pinned=counts[PINNED],
+            )
 
     def servers(self) -> Iterator[ServerRow]:
-        """Server connections."""
+        """Server connections, the oldest first."""
         now = self._app.now()
         for servers in self._app.all_servers():
-            for server in list(servers.all):
+            for server in sorted(servers.all, key=_BORN):
                 yield self._server(server, now)
+
+    def reading(self) -> Reading:
+        """The numbers of this moment."""
+        lent = [0] * 5
+        groups = self._app.all_servers()
+        changing = sum(pool.opening for servers in groups for pool in servers.pools)
+        idle = 0
+        for servers in groups:
+            for server in servers.all:
+                session = server.session
+                if session is not None:
+                    lent[_doing(session)] += 1
+                elif server.state == "IDLE":
+                    idle += 1
+                else:
+                    changing += 1
+        counters = [endpoint.counters for endpoint in self._app.endpoints.values()]
+        return Reading(
+            idle=idle,
+            borrowed=lent[BORROWED],
+            in_transaction=lent[IN_TRANSACTION],
+            pinned=lent[PINNED],
+            changing=changing,
+            queries=sum(c.queries + c.extended_queries for c in counters),
+            borrows=tuple(map(sum, zip(*(c.borrow_latency.counts for c in counters), strict=True))),
+        )
 
     def pools(self) -> Iterator[PoolRow]:
         """Pools."""
@@ -205,9 +284,10 @@ class ProxyView:
         ledger = self._app.ledger
         now = self._app.now()
         ledger.observe(now)
-        for pin in ledger.pins():
+        # The reader may take its time, and pins come and go.
+        for pin in list(ledger.pins()):
             facts = pin.facts
-            since = datetime.now(UTC) - timedelta(seconds=now - pin.since)
+            since = time.time() - (now - pin.since)
             yield PinnedSessionRow(
                 client=facts.session,
                 server=facts.server,
@@ -221,7 +301,7 @@ class ProxyView:
                 statement=facts.statement,
                 digest=facts.digest,
                 number=facts.number,
-                since=since.isoformat(timespec="milliseconds"),
+                since=_instant(since),
                 held=pin.ended is None,
                 held_seconds=pin.seconds,
                 idle_seconds=pin.idle,
@@ -275,7 +355,7 @@ class ProxyView:
             clients=app.endpoints[name].counters.open,
         )
 
-    def _client(self, endpoint: str, session: Session, now: float) -> ClientRow:
+    def _client(self, session: Session, now: float) -> ClientRow:
         server = session.server
         if server is not None:
             state = "ACTIVE" if not server.conversation.at_rest else "IDLE"
@@ -285,7 +365,7 @@ class ProxyView:
         since = session.waiting_since if state == "WAITING" else session.idle_since
         return ClientRow(
             id=session.id,
-            endpoint=endpoint,
+            endpoint=session.endpoint.name,
             pool=_pool_name(session.pool),
             user=session.pool.key.user,
             database=session.pool.key.database,
@@ -294,6 +374,7 @@ class ProxyView:
             tls=session.tls,
             state=state,
             server=server.id if server is not None else None,
+            in_transaction=server is not None and _in_transaction(server),
             pin=session.pin.rule if session.pin is not None else None,
             age=now - session.born,
             state_age=max(now - since, 0.0),
@@ -310,11 +391,26 @@ class ProxyView:
             tls=server.tls,
             state=server.state,
             client=session.id if session is not None else None,
-            in_transaction=server.conversation.status != IDLE,
+            application_name=(session.application_name or "") if session is not None else "",
+            in_transaction=_in_transaction(server),
             pin=pin.rule if pin is not None else None,
             age=now - server.born,
             state_age=now - server.idle_since,
         )
+
+
+def _doing(session: Session) -> int:
+    """What a client does: IDLE_CLIENT, WAITING_CLIENT, BORROWED, IN_TRANSACTION or PINNED."""
+    if session.pin is not None:
+        return PINNED
+    if session.server is None:
+        return WAITING_CLIENT if session.waiting else IDLE_CLIENT
+    return IN_TRANSACTION if _in_transaction(session.server) else BORROWED
+
+
+def _instant(seconds: float) -> str:
+    """A time of the world, as the API writes it."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def _pool_name(pool: Pool[ServerConnection]) -> str:

@@ -5,8 +5,10 @@ it has a deadline: a peer that sends or reads slowly costs a task for some secon
 """
 
 import asyncio
+import contextlib
 import logging
 from asyncio import StreamReader, StreamWriter
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Final
@@ -14,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import h11
 
-from pyproxy.dashboard.events import EventStream
+from pyproxy.dashboard.feed import Feed, Listener
 from pyproxy.dashboard.origin import OriginGuard
 from pyproxy.dashboard.routes import Request, Response, Routes, error
 
@@ -70,6 +72,7 @@ class Service:
     """What the connections of one server share."""
 
     routes: Routes
+    feed: Feed
     guard: OriginGuard
     limits: Limits
     streaming: set["HttpConnection"] = field(default_factory=set)
@@ -127,23 +130,31 @@ class HttpConnection:
             request = await self._receive()
             if request is None:
                 return False
-            response = self._answer(request)
+            response = await self._answer(request)
         except Refused as refusal:
             await self._refuse(refusal.response)
             return False
-        if response.stream is not None and not self._bodiless:
-            await self._send_stream(response, response.stream)
+        if response.stream and not self._bodiless:
+            with self._service.feed.listen(request.last_event_id) as listener:
+                await self._send_stream(response, listener)
         else:
             await self._send(response)
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
 
-    def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: Request) -> Response:
         try:
             response = self._service.routes.answer(request)
+            if response.pieces is not None:
+                body = []
+                for piece in response.pieces:
+                    body.append(piece)
+                    # The next slice after everybody else had a turn.
+                    await asyncio.sleep(0)
+                return response._replace(body=b"".join(body), pieces=None)
         except Exception:
             log.exception("%s %r failed", request.method, request.path)
             return error(500, "this is a fault of the proxy's; its log has the traceback")
-        if response.stream is not None and len(self._service.streaming) >= self._limits.streams:
+        if response.stream and len(self._service.streaming) >= self._limits.streams:
             return error(503, f"{self._limits.streams} streams are open already: close one")
         return response
 
@@ -229,27 +240,47 @@ class HttpConnection:
         self._write(h11.EndOfMessage())
         await self._drain()
 
-    async def _send_stream(self, response: Response, stream: EventStream) -> None:
-        """Send events until the peer goes or the server stops."""
+    async def _send_stream(self, response: Response, listener: Listener) -> None:
+        """Send frames until the peer goes, does not take them, or the server stops."""
         self._service.streaming.add(self)
         self._write(self._head(response))
-        self._write(h11.Data(data=stream.opening()))
+        self._write(h11.Data(data=listener.opening()))
+        gone = asyncio.ensure_future(self._peer_gone())
         try:
-            while not await self._peer_left(self._limits.stream_interval):
-                self._write(h11.Data(data=stream.tick()))
+            while (frames := await self._unless(gone, listener.next())) is not None:
+                self._write(h11.Data(data=frames))
                 await self._drain()
         except asyncio.CancelledError:
             # The server stops: end the stream as the protocol has it, so that nobody sees an error.
             self._write(h11.EndOfMessage())
             await self._close()
             raise
+        finally:
+            gone.cancel()
+
+    @staticmethod
+    async def _unless(
+        gone: asyncio.Future[None], frames: Coroutine[None, None, bytes | None]
+    ) -> bytes | None:
+        """Wait for the next frames; None when the peer is gone before they come."""
+        following = asyncio.ensure_future(frames)
+        try:
+            await asyncio.wait((gone, following), return_when=asyncio.FIRST_COMPLETED)
+            return following.result() if following.done() and not gone.done() else None
+        finally:
+            following.cancel()
+
+    async def _peer_gone(self) -> None:
+        """Wait until the peer is gone. What it sends meanwhile is dropped."""
+        with contextlib.suppress(OSError):
+            while await self._reader.read(READ_SIZE):
+                pass
 
     async def _peer_left(self, seconds: float) -> bool:
-        """Wait; True as soon as the peer is gone. What it sends meanwhile is dropped."""
+        """Wait; True as soon as the peer is gone."""
         try:
             async with asyncio.timeout(seconds):
-                while await self._reader.read(READ_SIZE):
-                    pass
+                await self._peer_gone()
         except TimeoutError:
             return False
         return True
@@ -283,7 +314,7 @@ class HttpConnection:
             *response.headers,
             *ALWAYS,
         ]
-        if response.stream is None:
+        if not response.stream:
             headers.append(("Content-Length", str(len(response.body))))
         if self.last:
             headers.append(("Connection", "close"))

@@ -14,6 +14,7 @@ from asyncio import StreamReader, StreamWriter
 from typing import Final
 
 from pyproxy.dashboard.connection import HttpConnection, Limits, Service
+from pyproxy.dashboard.feed import Feed
 from pyproxy.dashboard.origin import OriginGuard
 from pyproxy.dashboard.routes import Render, Routes
 from pyproxy.dashboard.view import View
@@ -32,7 +33,8 @@ class HttpServer:
         self.host: Final = host
         self.port = port
         self._limits: Final = limits
-        self._service: Final = Service(Routes(view, metrics), OriginGuard(host), limits)
+        feed = Feed(view, limits.stream_interval)
+        self._service: Final = Service(Routes(view, metrics), feed, OriginGuard(host), limits)
         self._server: asyncio.Server | None = None
         # Every open connection with its task; the reference keeps the task alive.
         self._open: Final[dict[asyncio.Task[None], HttpConnection]] = {}

@@ -5,48 +5,41 @@
 | `/metrics` | Prometheus text, or OpenMetrics for those who ask |
 | `/healthz`, `/readyz` | alive; ready, or 503 and why not |
 | `/api/v1/proxy` | `view.ProxySummary` |
-| `/api/v1/{clients,servers,pools,pins,targets,events}` | rows of `view`, at most `?limit=`; |
-| | pins added up, and one by one under `sessions` |
-| `/api/v1/stream` | `events.EventStream` |
-| `/` | the status page |
+| `/api/v1/{clients,servers,pools,pins,...}` | rows of `view`, see `listings` |
+| `/api/v1/stream` | `feed.Listener` |
+| `/` | the live page |
 
 An error is JSON too, and says what would be right.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib import resources
-from itertools import islice
 from typing import Final, NamedTuple
-from urllib.parse import parse_qsl
 
-from pyproxy.dashboard.events import EventStream
+from pyproxy.dashboard.listings import LISTINGS, BadRequest, read_arguments, read_page, write_page
 from pyproxy.dashboard.view import View
 
 JSON: Final = "application/json"
 EVENT_STREAM: Final = "text/event-stream"
 
-DEFAULT_LIMIT: Final = 200
-MAX_LIMIT: Final = 2000
-"""Rows of one answer. Building and writing 2000 client rows holds the loop for some 10 ms."""
-
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 
-STATIC: Final = {
-    "/": ("status.html", "text/html; charset=utf-8"),
-    "/static/status.css": ("status.css", "text/css; charset=utf-8"),
-    "/static/status.js": ("status.js", "text/javascript; charset=utf-8"),
-    "/static/icon.svg": ("icon.svg", "image/svg+xml"),
+TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
 }
+"""What the page is made of: a file of the folder `static` with one of these endings."""
 
 Render = Callable[[str], tuple[str, bytes]]
 """`metrics.exposition.Exposition.render`: Accept header in, content type and body out."""
-
-Rows = Callable[[View], Iterable[Mapping[str, object]]]
 
 
 class Request(NamedTuple):
@@ -66,34 +59,11 @@ class Response(NamedTuple):
     content_type: str
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
-    stream: EventStream | None = None
+    pieces: Iterator[bytes] | None = None
+    """The body, still to be made; between two pieces others may run."""
 
-
-class BadRequest(Exception):
-    """The query asks for something that does not exist; str() says what does."""
-
-
-class Listing(NamedTuple):
-    """A path that answers with rows."""
-
-    rows: Rows
-    by_pool: bool
-    """Whether rows have a `pool` to ask for."""
-
-    beside: tuple[str, Rows] | None = None
-    """The same told one by one: more rows in the same answer, under a name of their own."""
-
-
-LISTINGS: Final = {
-    "clients": Listing(lambda view: view.clients(), True),
-    "servers": Listing(lambda view: view.servers(), True),
-    "pools": Listing(lambda view: view.pools(), True),
-    "pins": Listing(
-        lambda view: view.pins(), False, ("sessions", lambda view: view.pinned_sessions())
-    ),
-    "targets": Listing(lambda view: view.targets(), False),
-    "events": Listing(lambda view: view.events(), False),
-}
+    stream: bool = False
+    """What follows are the frames of a `feed.Listener`."""
 
 
 class Routes:
@@ -109,7 +79,7 @@ class Routes:
             "/api/v1/proxy": self._proxy,
             **{f"/api/v1/{name}": self._rows(name) for name in LISTINGS},
             "/api/v1/stream": self._stream,
-            **{path: _static(*source) for path, source in STATIC.items()},
+            **_static_paths(),
         }
 
     def answer(self, request: Request) -> Response:
@@ -132,7 +102,7 @@ class Routes:
         return error(404, f"there is no {path[:100]} here: {hint}", paths=pages)
 
     def _scrape(self, request: Request) -> Response:
-        _arguments(request.query, ())
+        read_arguments(request.query, ())
         content_type, body = self._metrics(request.accept)
         return Response(200, content_type, body)
 
@@ -141,31 +111,21 @@ class Routes:
         return json_response(200 if ready else 503, {"ready": ready, "why": why})
 
     def _proxy(self, request: Request) -> Response:
-        _arguments(request.query, ())
+        read_arguments(request.query, ())
         return json_response(200, self._view.proxy())
 
     def _stream(self, request: Request) -> Response:
-        _arguments(request.query, ())
-        return Response(
-            200, EVENT_STREAM, b"", stream=EventStream(self._view, request.last_event_id)
-        )
+        read_arguments(request.query, ())
+        return Response(200, EVENT_STREAM, b"", stream=True)
 
     def _rows(self, name: str) -> Callable[[Request], Response]:
         listing = LISTINGS[name]
-        allowed = ("limit", "pool") if listing.by_pool else ("limit",)
 
         def answer(request: Request) -> Response:
-            arguments = _arguments(request.query, allowed)
-            limit = _limit(arguments.get("limit"))
-            rows = _of_pool(listing.rows(self._view), arguments.get("pool"))
-            # One more than asked for tells whether there are more, without counting them all.
-            found = {name: list(islice(rows, limit + 1))}
-            if listing.beside is not None:
-                other, more = listing.beside
-                found[other] = list(islice(more(self._view), limit + 1))
-            truncated = any(len(taken) > limit for taken in found.values())
-            shown = {key: taken[:limit] for key, taken in found.items()}
-            return json_response(200, shown | {"limit": limit, "truncated": truncated})
+            page = read_page(request.query, listing)
+            return Response(
+                200, JSON, b"", pieces=write_page(listing.lists(name, self._view), page)
+            )
 
         return answer
 
@@ -180,43 +140,18 @@ def error(status: int, message: str, **more: object) -> Response:
     return json_response(status, {"status": status, "error": message, **more})
 
 
-def _static(name: str, content_type: str) -> Callable[[Request], Response]:
-    body = resources.files(__package__).joinpath("static", name).read_bytes()
+def _static_paths() -> dict[str, Callable[[Request], Response]]:
+    """Return the page at `/` and its parts below `/static/`, read once."""
+    folder = resources.files(__package__).joinpath("static")
     headers = (("Content-Security-Policy", CONTENT_SECURITY_POLICY),)
-    return _constant(Response(200, content_type, body, headers))
+    paths = {}
+    for file in folder.iterdir():
+        content_type = TYPES.get("." + file.name.rpartition(".")[2])
+        if content_type is not None:
+            path = "/" if file.name == "page.html" else f"/static/{file.name}"
+            paths[path] = _constant(Response(200, content_type, file.read_bytes(), headers))
+    return paths
 
 
 def _constant(response: Response) -> Callable[[Request], Response]:
     return lambda _request: response
-
-
-def _arguments(query: str, allowed: tuple[str, ...]) -> dict[str, str]:
-    """Read the query; an argument that would be ignored is an error, and so is one given twice."""
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=10, errors="strict")
-    except ValueError:
-        raise BadRequest("the query cannot be read: use ?name=value&name=value") from None
-    right = f"allowed here: {', '.join(allowed)}" if allowed else "none is allowed here"
-    found: dict[str, str] = {}
-    for name, value in pairs:
-        if name not in allowed:
-            raise BadRequest(f"unknown argument {name[:50]!r}: {right}")
-        if name in found:
-            raise BadRequest(f"argument {name!r} is given twice: give it once")
-        found[name] = value
-    return found
-
-
-def _limit(text: str | None) -> int:
-    if text is None:
-        return DEFAULT_LIMIT
-    # More than a handful of digits is wrong whatever it is, and need not be converted.
-    if text.isdecimal() and len(text) < 6 and 1 <= int(text) <= MAX_LIMIT:
-        return int(text)
-    raise BadRequest(f"limit is {text[:50]!r}: it must be a whole number from 1 to {MAX_LIMIT}")
-
-
-def _of_pool(
-    rows: Iterable[Mapping[str, object]], pool: str | None
-) -> Iterator[Mapping[str, object]]:
-    return iter(rows) if pool is None else (row for row in rows if row["pool"] == pool)

@@ -9,7 +9,7 @@ Durations are seconds, times are ISO 8601 in UTC, ids are those of the log lines
 """
 
 from collections.abc import Iterable
-from typing import Protocol, TypedDict
+from typing import NamedTuple, Protocol, TypedDict
 
 
 class EndpointRow(TypedDict):
@@ -33,6 +33,9 @@ class ProxySummary(TypedDict):
     engine_family: str
     pool_mode: str
     """`transaction` or `session`."""
+
+    started_at: str
+    """When; another time means another process, whose event ids begin anew."""
 
     uptime: float
     extensions: list[str]
@@ -75,6 +78,7 @@ class ClientRow(TypedDict):
     server: int | None
     """The server it has borrowed."""
 
+    in_transaction: bool
     pin: str | None
     """The rule that pinned it."""
 
@@ -98,6 +102,9 @@ class ServerRow(TypedDict):
 
     client: int | None
     """The client that has borrowed it."""
+
+    application_name: str
+    """What that client calls itself; or ""."""
 
     in_transaction: bool
     pin: str | None
@@ -190,6 +197,23 @@ class PinnedSessionRow(TypedDict):
     remedy: str
 
 
+class ApplicationRow(TypedDict):
+    """The clients of one application in one pool; the five states add up to `clients`."""
+
+    application_name: str
+    pool: str
+    clients: int
+    idle: int
+    waiting: int
+    borrowed: int
+    """With a server, in no transaction, not pinned."""
+
+    in_transaction: int
+    """In a transaction, not pinned."""
+
+    pinned: int
+
+
 class TargetRow(TypedDict):
     """One target."""
 
@@ -224,6 +248,27 @@ class EventRow(TypedDict):
     message: str
 
 
+class Reading(NamedTuple):
+    """The numbers of one moment: server connections by what they do, and what has been counted."""
+
+    idle: int
+    borrowed: int
+    """With a client, in no transaction, not pinned."""
+
+    in_transaction: int
+    """In a transaction, not pinned."""
+
+    pinned: int
+    changing: int
+    """Being opened, reset, cancelled or closed."""
+
+    queries: int
+    """Since the start, by both protocols."""
+
+    borrows: tuple[int, ...]
+    """Since the start, by the buckets of `metrics.counters.LATENCY_BOUNDS`."""
+
+
 class View(Protocol):
     """All that can be seen from outside."""
 
@@ -245,11 +290,20 @@ class View(Protocol):
     def pinned_sessions(self) -> Iterable[PinnedSessionRow]:
         """Pins one by one: who holds a server, the longest first, then the latest of the rest."""
 
+    def waiting(self) -> Iterable[ClientRow]:
+        """Clients in line for a server, the longest wait first."""
+
+    def applications(self) -> Iterable[ApplicationRow]:
+        """Clients by application and pool, the largest group first."""
+
     def targets(self) -> Iterable[TargetRow]:
         """Targets."""
 
     def events(self) -> Iterable[EventRow]:
         """The latest events, oldest first."""
+
+    def reading(self) -> Reading:
+        """The numbers of this moment."""
 
     def ready(self) -> tuple[bool, str]:
         """Whether clients can be served, and why (not)."""

@@ -3,15 +3,18 @@
 from collections.abc import Iterable
 
 from pyproxy.dashboard.view import (
+    ApplicationRow,
     ClientRow,
     EventRow,
     PinnedSessionRow,
     PinRow,
     PoolRow,
     ProxySummary,
+    Reading,
     ServerRow,
     TargetRow,
 )
+from pyproxy.metrics.counters import LATENCY_BOUNDS
 
 
 def client_row(number: int) -> ClientRow:
@@ -27,6 +30,7 @@ def client_row(number: int) -> ClientRow:
         "tls": number % 2 == 0,
         "state": "WAITING" if number % 3 == 2 else "IDLE",
         "server": None,
+        "in_transaction": False,
         "pin": None,
         "age": 61.5,
         "state_age": 0.25,
@@ -72,6 +76,19 @@ def session_row(*, held: bool) -> PinnedSessionRow:
     }
 
 
+def application_row(name: str, clients: int) -> ApplicationRow:
+    return {
+        "application_name": name,
+        "pool": "app@shop",
+        "clients": clients,
+        "idle": clients - 1,
+        "waiting": 0,
+        "borrowed": 1,
+        "in_transaction": 0,
+        "pinned": 0,
+    }
+
+
 class FakeView:
     """Everything at once, nothing real. Change an attribute to change what is seen."""
 
@@ -79,7 +96,13 @@ class FakeView:
         self.client_count = clients
         # Rows that were built: an answer must not build more than it shows.
         self.built = 0
+        # Snapshots that were made: nobody who listens means none.
+        self.looks = 0
         self.is_ready = True
+        self.started_at = "2026-05-04T11:00:00.000+00:00"
+        self.all_applications = [application_row("checkout", 3)]
+        self.queries = 1000
+        self.borrows = [0] * (len(LATENCY_BOUNDS) + 1)
         self.all_events: list[EventRow] = [event_row(1), event_row(2)]
         self.all_pins = [
             pin_row(
@@ -93,11 +116,13 @@ class FakeView:
         self.all_sessions = [session_row(held=True), session_row(held=False)]
 
     def proxy(self) -> ProxySummary:
+        self.looks += 1
         return {
             "db_proxy_name": "demo",
             "version": "0.1.0",
             "engine_family": "POSTGRESQL",
             "pool_mode": "transaction",
+            "started_at": self.started_at,
             "uptime": 4000.0,
             "extensions": [],
             "endpoints": [
@@ -134,6 +159,7 @@ class FakeView:
                 "tls": True,
                 "state": "BORROWED",
                 "client": 4173595554,
+                "application_name": "checkout",
                 "in_transaction": True,
                 "pin": None,
                 "age": 120.0,
@@ -163,6 +189,15 @@ class FakeView:
 
     def pinned_sessions(self) -> Iterable[PinnedSessionRow]:
         return self.all_sessions
+
+    def waiting(self) -> Iterable[ClientRow]:
+        return [row for row in map(client_row, range(9)) if row["state"] == "WAITING"]
+
+    def applications(self) -> Iterable[ApplicationRow]:
+        return self.all_applications
+
+    def reading(self) -> Reading:
+        return Reading(8, 5, 3, 4, 0, self.queries, tuple(self.borrows))
 
     def targets(self) -> Iterable[TargetRow]:
         return [

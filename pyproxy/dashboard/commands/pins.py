@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final, cast
 
 from pyproxy.dashboard.client import DEFAULT_URL, ApiError, get_json
-from pyproxy.dashboard.routes import MAX_LIMIT
+from pyproxy.dashboard.listings import MAX_LIMIT
 from pyproxy.dashboard.view import PinnedSessionRow, PinRow
 
 HEADER: Final = ("RULE", "COUNT", "HELD", "DIGEST")

@@ -113,3 +113,12 @@ def free_port() -> int:
         port = listener.getsockname()[1]
         assert isinstance(port, int)
         return port
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until a condition holds, for five seconds at most."""
+    for _ in range(5000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    pytest.fail("it did not come to pass")

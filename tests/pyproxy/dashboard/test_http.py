@@ -3,14 +3,15 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Iterable
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pyproxy.dashboard.http import HttpServer
-from pyproxy.dashboard.view import ProxySummary
-from tests.pyproxy.dashboard.conftest import Open
+from pyproxy.dashboard.listings import SLICE
+from pyproxy.dashboard.view import PinRow, ProxySummary
+from tests.pyproxy.dashboard.conftest import Open, until
 from tests.support.fake_view import FakeView, event_row
 
 
@@ -259,7 +260,9 @@ async def test_a_fault_is_logged_and_not_shown(
 async def test_a_stream_sends_summaries_and_new_events(opened: Open) -> None:
     async with opened(stream_interval=0.02) as house, house.peer() as peer:
         await peer.say(
-            b"GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: 2\r\n\r\n"
+            b"GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: "
+            + house.view.started_at.encode()
+            + b"/2\r\n\r\n"
         )
         status, headers = await peer.head()
         assert (status, headers["content-type"]) == (200, "text/event-stream")
@@ -267,19 +270,15 @@ async def test_a_stream_sends_summaries_and_new_events(opened: Open) -> None:
         await peer.reader.readuntil(b"event: summary\n")
         await peer.reader.readuntil(b"event: summary\n")
         house.view.all_events.append(event_row(3))
-        assert b"id: 2\n" not in await asyncio.wait_for(peer.reader.readuntil(b"id: 3\n"), 5)
+        sent = await asyncio.wait_for(peer.reader.readuntil(b"/3\n"), 5)
+        assert b"/2\n" not in sent
 
 
 class ViewThatBreaks(FakeView):
     """A view whose fault shows when a stream is under way."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.looks = 0
-
     def proxy(self) -> ProxySummary:
-        self.looks += 1
-        if self.looks > 1:
+        if self.looks:
             raise RuntimeError("gone")
         return super().proxy()
 
@@ -291,8 +290,67 @@ async def test_a_fault_in_a_stream_ends_that_stream_alone(
         await peer.say(b"GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert not (await asyncio.wait_for(peer.reader.read(), 5)).endswith(b"0\r\n\r\n")
         assert (await house.get("/healthz")).status == 200
+    record = next(r for r in caplog.records if r.levelno >= logging.ERROR)
+    assert record.getMessage() == "a snapshot for /api/v1/stream failed"
+
+
+async def test_a_fault_at_the_start_of_a_stream_is_a_fault_of_that_request(
+    opened: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    view = ViewThatBreaks()
+    view.looks = 1
+    async with opened(view) as house, house.peer() as peer:
+        await peer.say(b"GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert await peer.closed()
+        assert (await house.get("/healthz")).status == 200
     (record,) = [r for r in caplog.records if r.levelno >= logging.ERROR]
     assert record.getMessage() == "an HTTP connection failed"
+
+
+async def test_a_fault_in_the_middle_of_a_listing_is_a_500(opened: Open) -> None:
+    class Breaking(FakeView):
+        def pins(self) -> Iterable[PinRow]:
+            yield self.all_pins[0]
+            raise RuntimeError("password=hunter2")
+
+    async with opened(Breaking()) as house:
+        reply = await house.get("/api/v1/pins")
+        assert reply.status == 500
+        assert b"hunter2" not in reply.body
+
+
+async def test_a_long_listing_lets_others_run_between_its_slices(opened: Open) -> None:
+    """The loop that writes it serves the database too."""
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with opened(FakeView(clients=5000)) as house, house.peer() as peer:
+        await peer.get("/healthz")
+        task = asyncio.ensure_future(others())
+        await asyncio.sleep(0)
+        turns = 0
+        reply = await peer.get("/api/v1/clients?search=nobody")
+        task.cancel()
+    assert reply.json()["clients"] == []
+    assert turns >= 5000 // SLICE
+
+
+async def test_a_long_listing_is_read_page_by_page(opened: Open) -> None:
+    async with opened(FakeView(clients=10_000)) as house, house.peer() as peer:
+        seen: list[object] = []
+        more = True
+        while more:
+            reply = await peer.get(f"/api/v1/clients?limit=2000&offset={len(seen)}")
+            rows = reply.json()["clients"]
+            assert isinstance(rows, list)
+            seen += [row["id"] for row in rows]
+            more = bool(reply.json()["truncated"])
+    assert len(seen) == len(set(seen)) == 10_000
 
 
 async def test_a_subscriber_that_leaves_ends_its_stream(opened: Open) -> None:
@@ -380,15 +438,6 @@ def test_the_url_brackets_an_ipv6_address(host: str, url: str) -> None:
 
 async def nothing_open(server: HttpServer) -> None:
     await until(lambda: not server.connections)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop run until a condition holds, for five seconds at most."""
-    for _ in range(5000):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    pytest.fail("it did not come to pass")
 
 
 async def test_mutated_requests_never_reach_the_log_or_stop_the_server(

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pyproxy.dashboard import view
+from pyproxy.dashboard import board, sampling, view
 from pyproxy.dashboard.connection import Limits
-from pyproxy.dashboard.routes import DEFAULT_LIMIT, LISTINGS, MAX_LIMIT
+from pyproxy.dashboard.feed import HISTORY
+from pyproxy.dashboard.listings import DEFAULT_LIMIT, LISTINGS, MAX_LIMIT
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/http-api.md").read_text()
 
@@ -21,6 +22,9 @@ ROWS = {
     "sessions": view.PinnedSessionRow,
     "targets": view.TargetRow,
     "events": view.EventRow,
+    "board": board.Board,
+    "sample": sampling.Sample,
+    "applications": view.ApplicationRow,
 }
 
 
@@ -37,6 +41,14 @@ def test_the_paths_are_those_documented() -> None:
     assert documented == listings | others
 
 
+@pytest.mark.parametrize("name", LISTINGS)
+def test_the_filters_of_a_listing_are_those_documented(name: str) -> None:
+    listings = PAGE.split("\n## Listings\n")[1].split("\n## ")[0]
+    row = re.search(rf"^\| `{name}` \| (.*) \|$", listings, re.MULTILINE)
+    assert row is not None
+    assert tuple(re.findall(r"`(\w+)`", row[1])) == LISTINGS[name].filters
+
+
 def test_the_limits_are_those_documented() -> None:
     limits = Limits()
     for text in (
@@ -44,6 +56,12 @@ def test_the_limits_are_those_documented() -> None:
         f"not complete after {limits.request_timeout:g} s",
         f"a body larger than {limits.body_bytes // 1024} KiB",
         f"larger than {limits.head_bytes // 1024} KiB",
+        f"the last {HISTORY} samples",
+        (
+            f"the first {board.SERVERS} servers, {board.APPLICATIONS} applications, "
+            f"{board.POOLS} pools, {board.TARGETS} targets, {board.WAITING} waiting clients and "
+            f"{board.PINNED} pinned sessions"
+        ),
         f"{limits.connections} connections, or {limits.streams} streams",
     ):
-        assert text in PAGE
+        assert text in " ".join(PAGE.split())

@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from pyproxy.dashboard.commands import healthcheck, metrics, pins
+from pyproxy.dashboard.listings import MAX_LIMIT
 from tests.pyproxy.dashboard.conftest import Open
 from tests.support.fake_view import FakeView, pin_row, session_row
 
@@ -186,11 +187,13 @@ async def test_more_pins_than_fit_are_said_to_exist(
     opened: Open, capsys: pytest.CaptureFixture[str]
 ) -> None:
     view = FakeView()
-    view.all_pins = [pin_row("PIN-PG-01", f"set a{n} = $1", "Do not.") for n in range(2001)]
+    view.all_pins = [
+        pin_row("PIN-PG-01", f"set a{n} = $1", "Do not.") for n in range(MAX_LIMIT + 1)
+    ]
     view.all_sessions = []
     async with opened(view) as house:
         assert await run(pins, "--url", house.server.url) == 0
-    assert capsys.readouterr().out.endswith("... and more: only the first 2000 are shown.\n")
+    assert capsys.readouterr().out.endswith("... and more: only the first 10000 are shown.\n")
 
 
 async def test_to_interrupt_is_how_an_interval_ends(
