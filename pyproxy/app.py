@@ -25,6 +25,7 @@ from pyproxy.auth.addresses import endpoint_names
 from pyproxy.auth.authenticator import Authenticator
 from pyproxy.auth.credentials import Credentials
 from pyproxy.auth.directory import open_directory
+from pyproxy.auth.role import Role
 from pyproxy.auth.secret import SecretStore
 from pyproxy.auth.secrets import open_store
 from pyproxy.config import Config, ConfigError, EndpointConfig
@@ -98,17 +99,14 @@ class App:
         for note in self._encryption.notes:
             self.log.note("INFO", note)
         await self._look_for_changes()
-        machine = socket.gethostname()
+        names: dict[str, Callable[[str], frozenset[str]]] = {}
         self._gate = Gate(
             config.proxy,
             frozenset(config.extensions),
             Authenticator(config.proxy, self.credentials, self._directory),
             self._cancel_keys,
             self._encryption.clients,
-            {
-                e.db_proxy_endpoint_name: endpoint_names(e.host, e.port, e.public_host, (machine,))
-                for e in config.endpoints
-            },
+            names,
             self._open_clients,
             loop.time,
         )
@@ -124,6 +122,8 @@ class App:
             )
             await listener.start()
             self.listeners[endpoint.name] = listener
+            # Only now, for port 0 has become the one that the kernel gave.
+            names[endpoint.name] = _names_of(endpoint_config, listener.port)
         self._http = HttpServer(
             config.http.host, config.http.port, self.view, Exposition(ProxyReadings(self)).render
         )
@@ -173,7 +173,15 @@ class App:
             pool.max_idle_connections_percent,
             pool.connection_borrow_timeout,
             pool.init_query,
+            role=self._role(),
         )
+
+    def _role(self) -> Role | None:
+        """Who signs for users without a secret (AU-50)."""
+        config = self.config
+        if config.proxy.default_auth_scheme != "IAM_AUTH":
+            return None
+        return Role(config.iam.role_credentials, config.proxy.region)
 
     def _target_tls(self, target: Target) -> ssl.SSLContext | None:
         """How a target's connections are encrypted."""
@@ -241,6 +249,10 @@ class App:
         self.config = config
         self._gate.config = config.proxy
         self._gate.extensions = frozenset(config.extensions)
+        authenticator = self._gate.authenticator
+        authenticator.config = config.proxy
+        if "iam" in changes.sections:
+            authenticator.keys = self._directory = open_directory(config.iam)
         self.credentials.configure(config.proxy.auth)
         for trouble in self._encryption.reload():
             self.log.note("WARN", trouble)
@@ -347,3 +359,9 @@ class App:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _names_of(config: EndpointConfig, port: int) -> Callable[[str], frozenset[str]]:
+    """What clients may call an endpoint, by the address that they have connected to."""
+    machine = socket.gethostname()
+    return lambda address: endpoint_names(config.host, port, config.public_host, (machine, address))

@@ -74,6 +74,9 @@ class ProxyConfig:
     connection_rate_limit: int = key(
         0, "Ours: new clients per second; more get E-PG-15. 0: no limit.", low=0
     )
+    iam_connection_rate_limit: int = key(
+        0, "Ours: new clients per second that log in by IAM; more get E-PG-13. 0: no limit.", low=0
+    )
     drain_timeout: float = key(
         25.0, "Ours: seconds that transactions have to finish after SIGTERM.", low=0
     )
@@ -180,11 +183,23 @@ class AccessKeyConfig:
 
 
 @dataclass(frozen=True)
+class RoleCredentialsConfig:
+    """Ours: what the proxy signs its own tokens for databases with; in AWS its role does."""
+
+    access_key_id: str = key("", "Empty: AWS's credential chain.")
+    secret_access_key: str = key("", "Its secret.", secret=True)
+    session_token: str = key("", "For temporary credentials.", secret=True)
+
+
+@dataclass(frozen=True)
 class IamConfig:
     """Who may sign IAM tokens."""
 
     access_keys: tuple[AccessKeyConfig, ...] = key((), "The keys.")
-    endpoint_url: str = key("", "Ours: a moto or LocalStack whose IAM and STS are asked for keys.")
+    endpoint_url: str = key("", "Ours: a moto server whose IAM and STS are asked for keys.")
+    role_credentials: RoleCredentialsConfig = key(
+        RoleCredentialsConfig, "The proxy's own, for users without a secret (IAM_AUTH)."
+    )
 
 
 @dataclass(frozen=True)
@@ -267,7 +282,7 @@ class Config:
 
 
 # Sections that are read once, at the start.
-_AT_START: Final = ("endpoints", "target_group.targets", "secrets", "iam", "http", "state_dir")
+_AT_START: Final = ("endpoints", "target_group.targets", "secrets", "http", "state_dir")
 _AT_START_TOO: Final = ("pool_mode", "compatibility", "workers", "failover", "monitoring")
 
 
@@ -276,6 +291,11 @@ class Changes:
     """The keys that differ between two configurations."""
 
     paths: tuple[str, ...]
+
+    @property
+    def sections(self) -> frozenset[str]:
+        """The sections that have changed."""
+        return frozenset(path.partition(".")[0] for path in self.paths)
 
     @property
     def need_restart(self) -> tuple[str, ...]:

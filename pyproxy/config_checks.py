@@ -90,13 +90,24 @@ def _iam(config: Config) -> Found:
                 parse(document)
             except PolicyError as error:
                 yield f"{path}.policies[{number}]", str(error)
+    role = config.iam.role_credentials
+    if bool(role.access_key_id) != bool(role.secret_access_key):
+        yield "iam.role_credentials", "access_key_id and secret_access_key are given together"
     nobody = not config.iam.access_keys and not config.iam.endpoint_url
     wanted = [i for i, entry in enumerate(config.proxy.auth) if entry.iam_auth == "REQUIRED"]
-    if nobody and wanted:
+    by_default = config.proxy.default_auth_scheme == "IAM_AUTH"
+    if nobody and (wanted or by_default):
         yield (
-            f"proxy.auth[{wanted[0]}].iam_auth",
+            f"proxy.auth[{wanted[0]}].iam_auth" if wanted else "proxy.default_auth_scheme",
             "nobody could sign a token: give iam.access_keys or iam.endpoint_url",
         )
+    if by_default:
+        for index, target in enumerate(config.target_group.targets):
+            if target.tls == "disable":
+                yield (
+                    f"target_group.targets[{index}].tls",
+                    "with IAM_AUTH the proxy sends tokens to the database; they need TLS",
+                )
 
 
 def _auth(config: Config) -> Found:

@@ -146,6 +146,12 @@ TEXTS: Final = tuple(
             "`options` in the startup message",
         ),
         (
+            "E-PG-13",
+            sqlstate.TOO_MANY_CONNECTIONS,
+            "The IAM authentication failed because of too many competing requests.",
+            "more than `iam_connection_rate_limit` new IAM logins in a second",
+        ),
+        (
             "E-PG-14",
             sqlstate.TOO_MANY_CONNECTIONS,
             "The maximum number of client connections to the proxy exceeded {number}.",
@@ -272,6 +278,11 @@ def option_unsupported(name: str) -> ProxyError:
 def options_unsupported() -> ProxyError:
     """E-PG-12a."""
     return _BY_ID["E-PG-12a"].error()
+
+
+def iam_rate_exceeded() -> ProxyError:
+    """E-PG-13."""
+    return _BY_ID["E-PG-13"].error()
 
 
 def too_many_clients(number: int) -> ProxyError:

@@ -5,10 +5,12 @@ To add a method of authentication: write an `exchange.Exchange` and enter it in 
 - `authenticator`   which method a client must use; begins its exchange
 - `exchange`        what all methods have in common: Challenge, Accepted, Refusal
 - `password`        SCRAM-SHA-256 and MD5
+- `stranger`        for users that the proxy has no credentials for
 - `iam_login`       an IAM token as the password
 - `iam`, `token`, `sigv4`   is a token good? what does it say? how is it signed?
 - `policy`, `wildcard`      would IAM allow it?
 - `directory`, `access_key`, `moto_keys`   who may sign tokens
+- `role`            the proxy's own identity: signs tokens for databases
 - `addresses`       what an endpoint is called
 - `credentials`     the users, made from the secrets; rotation
 - `secret`, `secrets`, `secrets_manager`   a user's password, and where it is kept

@@ -160,6 +160,9 @@ class Credentials:
             return self._failed(arn, str(error))
         except TimeoutError:
             return self._failed(arn, f"secret {arn!r}: no answer within {FETCH_TIMEOUT:g} s")
+        if self._secrets.get(arn) != secret:
+            # SCRAM's PBKDF2 for clients, here and not in the loop when the first of them comes.
+            await asyncio.to_thread(secret.derive)
         return self._arrived(arn, secret)
 
     def _flight(self, arn: str) -> asyncio.Future[Secret]:

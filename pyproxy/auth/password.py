@@ -1,8 +1,7 @@
 """Passwords: SCRAM-SHA-256 and MD5, against the password of the user's secret (AU-20).
 
 What a wrong password looks like to the client doesn't depend on what was wrong with it: the same
-messages, and comparisons that take the same time. A user without a secret is told so at once, as
-RDS Proxy does (AU-16); hiding who exists is not what it set out to do.
+messages, and comparisons that take the same time.
 """
 
 from __future__ import annotations

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import hmac
 import json
+import secrets
 from collections.abc import Mapping
 from typing import Final, Protocol
 
-from protocol.postgres.scram import Verifier
+from protocol.postgres.scram import Verifier, salted_password
+
+# Databases have one salt for each user; a promoted standby has the same.
+_SALTS_KEPT: Final = 8
 
 
 class SecretError(Exception):
@@ -23,12 +27,28 @@ class Secret:
     Equal when both are; then the older object is the one to keep, with the verifier it has made.
     """
 
-    __slots__ = ("_verifier", "password", "username")
+    __slots__ = ("_salted", "_verifier", "password", "username")
 
     def __init__(self, username: str, password: str) -> None:
         self.username: Final = username
         self.password: Final = password
         self._verifier: Verifier | None = None
+        # PBKDF2's results by the database's salt and iterations.
+        self._salted: dict[tuple[bytes, bytes, int], bytes] = {}
+
+    def salted(self, password: bytes, salt: bytes, iterations: int) -> bytes:
+        """`scram.salted_password`, remembered: a storm of new connections to a database pays once.
+
+        May be called in threads.
+        """
+        key = (password, salt, iterations)
+        found = self._salted.get(key)
+        if found is None:
+            found = salted_password(password, salt, iterations)
+            if len(self._salted) >= _SALTS_KEPT:
+                self._salted = {}
+            self._salted[key] = found
+        return found
 
     @property
     def verifier(self) -> Verifier:
@@ -40,6 +60,17 @@ class Secret:
         if self._verifier is None:
             self._verifier = Verifier.from_password(self.password)
         return self._verifier
+
+    @classmethod
+    def stranger(cls, user: str, key: bytes) -> Secret:
+        """One that nobody knows, for a user that doesn't exist; `key` decides on the salt."""
+        secret = cls(user, secrets.token_hex())
+        secret._verifier = Verifier.mock(user, key)
+        return secret
+
+    def derive(self) -> None:
+        """Make the verifier now: takes milliseconds, in a thread."""
+        _ = self.verifier
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):

@@ -14,14 +14,17 @@ from typing import Final, NamedTuple
 from protocol.postgres import backend, frontend, sqlstate
 from protocol.postgres.errors import ProtocolError
 from protocol.postgres.md5 import md5_password
-from protocol.postgres.scram import ClientExchange
+from protocol.postgres.scram import ClientExchange, Salter, salted_password
 from protocol.postgres.startup import StartupMessage
 from pyproxy.pooling.pool import PoolKey
 from pyproxy.stream import LoginStream, dial
 from pyproxy.targets.target import LIMITS_QUERY, Limits, Target
 
-# Answers to the first questions are a row or two.
+# Answers to the first questions are a row or two. More than this, in bytes, is dropped: the init
+# query may be anything, and the database may not be one.
 _MAX_ANSWER: Final = 1 << 20
+# PostgreSQL reports some fifteen settings.
+_MAX_REPORTED: Final = 256
 
 
 class Refused(Exception):
@@ -38,6 +41,22 @@ class Refused(Exception):
         return cls(backend.ErrorResponse.of("FATAL", sqlstate.INVALID_AUTHORIZATION, message))
 
 
+class Proof(NamedTuple):
+    """What a user of the database proves itself with."""
+
+    text: str
+    """The password, or an IAM token."""
+
+    salted: Salter = salted_password
+    """SCRAM's PBKDF2; one that remembers saves milliseconds a connection."""
+
+    is_token: bool = False
+    """A token is shown only to a database that asks for it in clear over TLS (AU-50)."""
+
+    def __repr__(self) -> str:
+        return "<Proof>"
+
+
 class Connected(NamedTuple):
     """A logged-in connection, not yet anybody's."""
 
@@ -50,7 +69,7 @@ class Connected(NamedTuple):
 async def connect(
     target: Target,
     key: PoolKey,
-    password: str,
+    proof: Proof,
     *,
     context: ssl.SSLContext | None,
     init_query: str,
@@ -62,12 +81,15 @@ async def connect(
     config = target.config
     stream, tls = await dial(config.host, config.port, config.tls, context)
     try:
+        if proof.is_token and not tls:
+            raise Refused.with_message(
+                "The database has no TLS, and an IAM token is not sent in clear"
+            )
         parameters = {"user": key.user, "database": key.database, **dict(key.startup)}
         stream.write(StartupMessage(3, 0, parameters).encode())
-        await _authenticate(stream, key.user, password)
+        await _authenticate(stream, key.user, proof)
         reported, cancel_key = await _welcome(stream)
-        rows = await ask(stream, LIMITS_QUERY, reported)
-        target.limits = Limits.of_row(rows[0])
+        target.limits = _limits(await ask(stream, LIMITS_QUERY, reported))
         if init_query:
             await ask(stream, init_query, reported)
     except asyncio.CancelledError:
@@ -84,15 +106,19 @@ async def ask(
 ) -> list[tuple[bytes | None, ...]]:
     """Run a simple query; returns the rows of all its statements.
 
-    Settings that it changes are entered in `parameters`. Raises Refused when a statement fails.
+    Settings that it changes are entered in `parameters`. Rows beyond a megabyte are dropped.
+    Raises Refused when a statement fails.
     """
     stream.write(frontend.Query(sql.encode()).encode())
     rows: list[tuple[bytes | None, ...]] = []
     failure: backend.ErrorResponse | None = None
+    space = _MAX_ANSWER
     while True:
         tag, body = await stream.read(_MAX_ANSWER)
         if tag == backend.DATA_ROW:
-            rows.append(backend.DataRow.decode(body).values)
+            space -= len(body)
+            if space >= 0:
+                rows.append(backend.DataRow.decode(body).values)
         elif tag == backend.ERROR_RESPONSE:
             failure = backend.ErrorResponse.decode(body)
             if failure.severity in ("FATAL", "PANIC"):
@@ -108,30 +134,45 @@ async def ask(
 def _report(body: bytes, parameters: dict[str, str]) -> None:
     """Enter a ParameterStatus."""
     name, value = backend.ParameterStatus.decode(body)
+    if len(parameters) >= _MAX_REPORTED:
+        raise ProtocolError(f"the database reports more than {_MAX_REPORTED} settings")
     parameters[name.decode(errors="replace")] = value.decode(errors="replace")
 
 
-async def _authenticate(stream: LoginStream, user: str, password: str) -> None:
+def _limits(rows: list[tuple[bytes | None, ...]]) -> Limits:
+    try:
+        return Limits.of_row(rows[0])
+    except (IndexError, ValueError):
+        raise ProtocolError("the database gave no sensible answer about its limits") from None
+
+
+async def _authenticate(stream: LoginStream, user: str, proof: Proof) -> None:
     """Answer whatever the database asks for: trust, cleartext, MD5 or SCRAM (AU-20)."""
+    password = proof.text
     while True:
         message = await _authentication(stream)
         if isinstance(message, backend.AuthenticationOk):
             return
         if isinstance(message, backend.AuthenticationCleartextPassword):
             stream.write(frontend.PasswordMessage(password.encode()).encode())
+        elif proof.is_token:
+            raise Refused.with_message(
+                f'The database does not ask for an IAM token of the user "{user}": has it'
+                " been granted rds_iam?"
+            )
         elif isinstance(message, backend.AuthenticationMD5Password):
             answer = md5_password(user.encode(), password.encode(), message.salt)
             stream.write(frontend.PasswordMessage(answer).encode())
         elif isinstance(message, backend.AuthenticationSASL):
-            await _authenticate_scram(stream, password, message.mechanisms)
+            await _authenticate_scram(stream, proof, message.mechanisms)
         else:
             raise ProtocolError(f"the database asks for an authentication we don't know: {message}")
 
 
 async def _authenticate_scram(
-    stream: LoginStream, password: str, mechanisms: tuple[str, ...]
+    stream: LoginStream, proof: Proof, mechanisms: tuple[str, ...]
 ) -> None:
-    exchange = ClientExchange(password, mechanisms)
+    exchange = ClientExchange(proof.text, mechanisms, salted=proof.salted)
     stream.write(frontend.SASLInitialResponse(exchange.mechanism, exchange.first()).encode())
     message = await _authentication(stream)
     if not isinstance(message, backend.AuthenticationSASLContinue):

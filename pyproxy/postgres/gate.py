@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +12,7 @@ from pyproxy.auth.authenticator import Authenticator
 from pyproxy.auth.certificates import ClientTls
 from pyproxy.config import ProxyConfig
 from pyproxy.postgres.cancel import CancelKeys
+from pyproxy.rate_limit import RateLimit
 
 if TYPE_CHECKING:
     from pyproxy.postgres.endpoint import Endpoint
@@ -29,7 +29,7 @@ class Gate:
         authenticator: Authenticator,
         cancel_keys: CancelKeys[Session],
         tls: Mapping[str, ClientTls],
-        names: dict[str, frozenset[str]],
+        names: Mapping[str, Callable[[str], frozenset[str]]],
         open_clients: Callable[[], int],
         clock: Callable[[], float],
     ) -> None:
@@ -39,12 +39,11 @@ class Gate:
         self.cancel_keys: Final = cancel_keys
         # By endpoint name; an endpoint without one answers SSLRequest with N.
         self._tls = tls
-        # What clients may call each endpoint when they sign a token for it.
+        # What clients that came in at an address may call each endpoint in their tokens.
         self._names = names
         self._open_clients = open_clients
         self._clock = clock
-        # When the connections of the last second came in.
-        self._recent: deque[float] = deque()
+        self._rate: Final = RateLimit()
 
     @property
     def require_tls(self) -> bool:
@@ -61,9 +60,9 @@ class Gate:
         tls = self._tls.get(endpoint.name)
         return tls.channel_binding if tls and "channel_binding" in self.extensions else None
 
-    def names(self, endpoint: Endpoint) -> frozenset[str]:
-        """What clients may call an endpoint (AU-35)."""
-        return self._names[endpoint.name]
+    def names(self, endpoint: Endpoint, address: str) -> frozenset[str]:
+        """What a client that has connected to `address` may call an endpoint (AU-35)."""
+        return self._names[endpoint.name](address)
 
     def admit(self) -> None:
         """Let one more in, or raise E-PG-14 or E-PG-15; both limits are off by default."""
@@ -71,14 +70,8 @@ class Gate:
         if maximum and self._open_clients() > maximum:
             raise errors.too_many_clients(maximum)
         rate = self.config.connection_rate_limit
-        if rate:
-            now = self._clock()
-            recent = self._recent
-            while recent and recent[0] <= now - 1.0:
-                recent.popleft()
-            if len(recent) >= rate:
-                raise errors.connection_rate_exceeded(rate)
-            recent.append(now)
+        if rate and not self._rate.admit(rate, self._clock()):
+            raise errors.connection_rate_exceeded(rate)
 
     def cancel(self, request: CancelRequest) -> None:
         """Cancel the query of the key's owner; an unknown key is ignored, as in PostgreSQL."""

@@ -18,6 +18,7 @@ from protocol.postgres.conversation import IDLE
 from protocol.postgres.errors import ProtocolError
 from protocol.postgres.startup import CancelRequest, GSSENCRequest, SSLRequest, StartupMessage
 from pyproxy import errors
+from pyproxy.auth.certificates import ALPN
 from pyproxy.auth.exchange import Accepted, Refusal
 from pyproxy.errors import ProxyError
 from pyproxy.logs import format_address
@@ -30,7 +31,8 @@ from pyproxy.postgres.relay import Relay
 from pyproxy.postgres.server import ServerConnection
 from pyproxy.stream import LoginStream
 
-# PostgreSQL's own authentication_timeout, in seconds.
+# PostgreSQL's own authentication_timeout, in seconds. Waiting for a database connection comes
+# after it, and has a limit of its own: connection_borrow_timeout.
 LOGIN_TIMEOUT: Final = 60.0
 # SSLRequest and GSSENCRequest, each once; a peer that asks more often wants no answer.
 _NEGOTIATIONS: Final = 2
@@ -57,11 +59,16 @@ async def login(sock: socket.socket, gate: Gate, endpoint: Endpoint) -> None:
     counters.in_setup += 1
     visit = _Visit(sock, gate, endpoint)
     try:
-        async with asyncio.timeout(LOGIN_TIMEOUT):
-            await visit.run()
+        await visit.run()
     except ProxyError as error:
         visit.refuse(error)
-    except (ConnectionError, ssl.SSLError, ProtocolError, TimeoutError, OSError) as problem:
+    except ProtocolError as error:
+        visit.refuse(errors.protocol_violation(str(error)))
+    except TimeoutError:
+        visit.part(f"it had not logged in after {LOGIN_TIMEOUT:g} s")
+    except ssl.SSLError as problem:
+        visit.part(f"TLS with the client failed: {problem.reason or problem}")
+    except OSError as problem:
         visit.part(str(problem) or type(problem).__name__)
     except Cancelled:
         visit.part("it was a CancelRequest")
@@ -92,10 +99,11 @@ class _Visit:
         endpoint = self._endpoint
         assert self._sock is not None
         endpoint.log.client_connected(self.id, *format_address(self._sock.getpeername()))
-        greeting = await self._greet(self._sock)
-        self._gate.admit()
-        wanted = self._examine(greeting)
-        await self._authenticate(greeting, wanted.user)
+        async with asyncio.timeout(LOGIN_TIMEOUT):
+            greeting = await self._greet(self._sock)
+            self._gate.admit()
+            wanted = self._examine(greeting)
+            await self._authenticate(greeting, wanted.user)
         pool = endpoint.pools.pool(PoolKey(wanted.user, wanted.database, wanted.pooled))
         reported = await self._reported(pool)
         self._welcome(greeting, pool, wanted, reported)
@@ -107,7 +115,7 @@ class _Visit:
         context = self._gate.tls_context(self._endpoint)
         direct = context is not None and "direct_tls" in self._gate.extensions
         if context is not None and direct and await self._peek(sock) == _TLS_HANDSHAKE:
-            return await self._greet_through_tls(sock, context)
+            return await self._greet_through_tls(sock, context, direct=True)
         for _ in range(_NEGOTIATIONS + 1):
             head = await self._read_exactly(sock, 8)
             packet = startup.parse_first_packet(head[4:]) if head[:4] == b"\0\0\0\x08" else None
@@ -120,12 +128,18 @@ class _Visit:
             await self._loop.sock_sendall(sock, b"N")
         raise ProtocolError("a client that only asks for encryption")
 
-    async def _greet_through_tls(self, sock: socket.socket, context: ssl.SSLContext) -> Greeting:
+    async def _greet_through_tls(
+        self, sock: socket.socket, context: ssl.SSLContext, *, direct: bool = False
+    ) -> Greeting:
         # Exactly the eight bytes of the request were read: what else came in clear is still in
         # the socket, where only a TLS record is understood (invariant 4).
         stream = await self._open_stream(sock, context)
         self._endpoint.counters.tls += 1
         self._tls = True
+        # PostgreSQL manual, "SSL Session Encryption": direct TLS must name its protocol, lest a
+        # browser's bytes be taken for ours.
+        if direct and _protocol_of(stream) != ALPN:
+            raise ProtocolError("direct TLS without the application protocol postgresql (ALPN)")
         return Greeting(await self._read_startup(stream), stream, True)
 
     async def _greet_in_clear(self, sock: socket.socket, head: bytes) -> Greeting:
@@ -202,7 +216,7 @@ class _Visit:
         try:
             exchange = self._gate.authenticator.begin(
                 user,
-                names=self._gate.names(endpoint),
+                names=self._gate.names(endpoint, _local_address(stream)),
                 tls=greeting.tls,
                 channel_binding=self._gate.channel_binding(endpoint) if greeting.tls else None,
             )
@@ -326,6 +340,17 @@ class _FirstServer:
     def _left(self, arrived: asyncio.Future[None]) -> None:
         if arrived.cancelled():
             self._endpoint.pools.leave(self._pool, self)
+
+
+def _protocol_of(stream: LoginStream) -> str | None:
+    """What TLS was told that it carries."""
+    tls = stream.transport.get_extra_info("ssl_object")
+    return None if tls is None else tls.selected_alpn_protocol()
+
+
+def _local_address(stream: LoginStream) -> str:
+    """The address that the client has connected to."""
+    return format_address(stream.transport.get_extra_info("sockname"))[0]
 
 
 def _startup_pin(wanted: Requested) -> Pin | None:

@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.postgres.errors import ProtocolError
+from protocol.postgres.sqlstate import INVALID_PASSWORD
 from pyproxy import errors
 from pyproxy.auth.credentials import Credentials
+from pyproxy.auth.role import NoRoleError, Role
 from pyproxy.logs import EventLog
 from pyproxy.metrics.counters import ProxyCounters
 from pyproxy.pooling.pool import Pool
 from pyproxy.pooling.pools import LAST_RETRY, PoolLimits, Pools
 from pyproxy.postgres.cancel import send_cancel
-from pyproxy.postgres.connect import Connected, Refused, connect
+from pyproxy.postgres.connect import Connected, Proof, Refused, connect
 from pyproxy.postgres.server import ServerConnection
 from pyproxy.targets.target import Target
 
@@ -44,6 +46,8 @@ class ServerSettings:
     connection_borrow_timeout: float = 120.0
     init_query: str = ""
     statement_limit: int = 500
+    role: Role | None = None
+    """Signs tokens for users without a secret, by default_auth_scheme IAM_AUTH (AU-50)."""
 
 
 class Servers:
@@ -118,12 +122,18 @@ class Servers:
                 connected = await self._connect(target, pool)
         except Refused as refused:
             why = refused.message
-            if refused.sqlstate not in _PASSING:
+            # In a rotation the database is ahead of the secret for a moment (AU-12). As long as
+            # older connections of the user live, its clients get those instead of an error.
+            rotating = refused.sqlstate == INVALID_PASSWORD and pool.size > 0
+            if refused.sqlstate not in _PASSING and not rotating:
                 error = errors.request_error(refused.message)
             else:
                 target.trouble = why
-        except (OSError, TimeoutError, ProtocolError, ssl.SSLError) as problem:
-            why = str(problem) or type(problem).__name__
+        except ssl.SSLError as problem:
+            why = f"TLS failed: {_tls_problem(problem)}"
+            target.trouble = why
+        except (OSError, TimeoutError, ProtocolError) as problem:
+            why = str(problem) or f"it did not answer within {CONNECT_TIMEOUT:g} s"
             target.trouble = why
         except Exception as bug:
             # The place in the budget and those who wait must not be lost with it (invariant 10).
@@ -144,16 +154,12 @@ class Servers:
         """Log in; once more with a fresh password when the database refuses the known one."""
         user = pool.key.user
         credential = self._credentials.lookup(user)
+        if credential is None and self.settings.role and not self._credentials.knows(user):
+            return await self._log_in(target, pool, await self._token(target, user))
         while credential is not None:
             secret = credential.secret
             try:
-                return await connect(
-                    target,
-                    pool.key,
-                    secret.password,
-                    context=self._tls_context(target),
-                    init_query=self.settings.init_query,
-                )
+                return await self._log_in(target, pool, Proof(secret.password, secret.salted))
             except Refused as refused:
                 if refused.sqlstate not in _PASSWORD_REFUSED:
                     raise
@@ -161,6 +167,27 @@ class Servers:
                 if credential is None:
                     raise
         raise Refused.with_message(self._credentials.why_missing(user))
+
+    async def _token(self, target: Target, user: str) -> Proof:
+        """A token of the proxy's own, for the database."""
+        assert self.settings.role is not None
+        config = target.config
+        try:
+            text = await self.settings.role.token(config.host, config.port, user)
+        except NoRoleError as error:
+            raise Refused.with_message(str(error)) from None
+        return Proof(text, is_token=True)
+
+    async def _log_in(
+        self, target: Target, pool: Pool[ServerConnection], proof: Proof
+    ) -> Connected:
+        return await connect(
+            target,
+            pool.key,
+            proof,
+            context=self._tls_context(target),
+            init_query=self.settings.init_query,
+        )
 
     def _opened(self, pool: Pool[ServerConnection], target: Target, connected: Connected) -> None:
         counters = target.counters
@@ -300,3 +327,10 @@ class Servers:
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _tls_problem(error: ssl.SSLError) -> str:
+    """What is wrong with the connection, in OpenSSL's words without its source lines."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the database's certificate is refused: {error.verify_message}"
+    return error.reason or str(error)

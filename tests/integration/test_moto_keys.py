@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from pyproxy.auth import iam, policy
 from pyproxy.auth.moto_keys import MotoKeys
 from tests.support.aws_oracle import NOW, boto3_token
-from tests.support.moto_server import client, moto_server
+from tests.support.moto_server import client, moto_server, unique
 
 pytestmark = [
     pytest.mark.integration,
@@ -18,12 +17,6 @@ pytestmark = [
 ]
 HOST = "my-proxy.proxy-abc.us-east-1.rds.amazonaws.com"
 PREFIX = "arn:aws:rds-db:us-east-1:123456789012:dbuser:prx-0123456789abcdef0/"
-
-
-@pytest.fixture
-def url() -> Iterator[str]:
-    with moto_server() as address:
-        yield address
 
 
 def document(user: str, effect: str = "Allow") -> str:
@@ -38,39 +31,40 @@ def may(keys: MotoKeys, key: dict[str, Any], user: str) -> bool:
     return iam.verify(boto3_token(user, key=parts), expected, keys, NOW).allowed
 
 
-async def test_a_users_key_may_what_its_policies_say(url: str) -> None:
+async def test_a_users_key_may_what_its_policies_say(moto: str) -> None:
     """AU-37: its own and its groups' policies, inline and managed."""
-    moto = client("iam", url)
-    moto.create_user(UserName="jane")
-    key = moto.create_access_key(UserName="jane")["AccessKey"]
-    moto.put_user_policy(UserName="jane", PolicyName="p", PolicyDocument=document("inline"))
-    managed = moto.create_policy(PolicyName="m", PolicyDocument=document("managed"))
-    moto.attach_user_policy(UserName="jane", PolicyArn=managed["Policy"]["Arn"])
-    moto.create_group(GroupName="g")
-    moto.put_group_policy(GroupName="g", PolicyName="p", PolicyDocument=document("group"))
-    moto.put_group_policy(GroupName="g", PolicyName="d", PolicyDocument=document("x*", "Deny"))
-    moto.add_user_to_group(GroupName="g", UserName="jane")
-    keys = MotoKeys(url)
+    aws = client("iam", moto)
+    jane, group = unique("jane"), unique("group")
+    aws.create_user(UserName=jane)
+    key = aws.create_access_key(UserName=jane)["AccessKey"]
+    aws.put_user_policy(UserName=jane, PolicyName="p", PolicyDocument=document("inline"))
+    managed = aws.create_policy(PolicyName=unique("m"), PolicyDocument=document("managed"))
+    aws.attach_user_policy(UserName=jane, PolicyArn=managed["Policy"]["Arn"])
+    aws.create_group(GroupName=group)
+    aws.put_group_policy(GroupName=group, PolicyName="p", PolicyDocument=document("group"))
+    aws.put_group_policy(GroupName=group, PolicyName="d", PolicyDocument=document("x*", "Deny"))
+    aws.add_user_to_group(GroupName=group, UserName=jane)
+    keys = MotoKeys(moto)
     assert keys.find(key["AccessKeyId"]) is None
     assert await keys.refresh() == []
     users = ["inline", "managed", "group", "xinline", "other"]
     assert [may(keys, key, user) for user in users] == [True, True, True, False, False]
-    moto.update_access_key(UserName="jane", AccessKeyId=key["AccessKeyId"], Status="Inactive")
+    aws.update_access_key(UserName=jane, AccessKeyId=key["AccessKeyId"], Status="Inactive")
     await keys.refresh()
     assert keys.find(key["AccessKeyId"]) is None
 
 
-async def test_an_assumed_roles_key_needs_its_session_token(url: str) -> None:
+async def test_an_assumed_roles_key_needs_its_session_token(moto: str) -> None:
     """AU-36; a session policy narrows what the role may."""
-    moto = client("iam", url)
-    role = moto.create_role(RoleName="app", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
-    moto.put_role_policy(RoleName="app", PolicyName="p", PolicyDocument=document("*"))
-    sts = client("sts", url)
+    aws, name = client("iam", moto), unique("app")
+    role = aws.create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    aws.put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=document("*"))
+    sts = client("sts", moto)
     wide = sts.assume_role(RoleArn=role, RoleSessionName="wide")["Credentials"]
     narrow = sts.assume_role(RoleArn=role, RoleSessionName="narrow", Policy=document("reader"))[
         "Credentials"
     ]
-    keys = MotoKeys(url)
+    keys = MotoKeys(moto)
     assert await keys.refresh() == []
     assert may(keys, wide, "app")
     assert not may(keys, {**wide, "SessionToken": None}, "app")
@@ -81,9 +75,9 @@ async def test_an_assumed_roles_key_needs_its_session_token(url: str) -> None:
 
 async def test_a_server_that_is_away_takes_no_key_away() -> None:
     with moto_server() as address:
-        moto = client("iam", address)
-        moto.create_user(UserName="jane")
-        key = moto.create_access_key(UserName="jane")["AccessKey"]
+        aws, jane = client("iam", address), unique("jane")
+        aws.create_user(UserName=jane)
+        key = aws.create_access_key(UserName=jane)["AccessKey"]
         keys = MotoKeys(address)
         await keys.refresh()
     (told,) = await keys.refresh()

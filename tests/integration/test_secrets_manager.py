@@ -5,7 +5,7 @@ import json
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from pyproxy.auth import secrets_manager
 from pyproxy.auth.secret import Secret, SecretError, SecretStore
 from pyproxy.auth.secrets_manager import BotoSecrets, SignedSecrets, open_secrets_manager
 from pyproxy.auth.sigv4 import SigningCredentials
-from tests.support.moto_server import KEYS, client, moto_server
+from tests.support.moto_server import KEYS, client
 
 pytestmark = [
     pytest.mark.integration,
@@ -23,10 +23,9 @@ pytestmark = [
 PASSWORD = "corr3ct-horse"
 
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with moto_server() as address:
-        yield address
+@pytest.fixture
+def url(moto: str) -> str:
+    return moto
 
 
 @pytest.fixture(autouse=True)

@@ -73,6 +73,11 @@ AWS = [
         "53300",
         "The maximum number of client connections to the proxy exceeded 7.",
     ),
+    (
+        errors.iam_rate_exceeded(),
+        "53300",
+        "The IAM authentication failed because of too many competing requests.",
+    ),
     (errors.connection_rate_exceeded(9), "53300", "Rate of connection to proxy exceeded 9."),
     (errors.borrow_timeout(), "08000", "Timed-out waiting to acquire database connection."),
     (

@@ -1,11 +1,17 @@
-"""A moto server: AWS's Secrets Manager, IAM and STS on a port of loopback."""
+"""A moto server: AWS's Secrets Manager, IAM and STS on a port of loopback.
+
+What moto knows belongs to the process, not to the server: tests share one, and take names of their
+own (`unique`).
+"""
 
 import logging
-import urllib.request
+import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import pytest
 
 KEYS = {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "secret"}
 
@@ -23,12 +29,22 @@ def moto_server() -> Iterator[str]:
         server.start()
     try:
         host, port = server.get_host_and_port()
-        url = f"http://{host}:{port}"
-        # What moto knows belongs to the process, not to the server: begin with nothing.
-        urllib.request.urlopen(f"{url}/moto-api/reset", b"", timeout=10).close()
-        yield url
+        yield f"http://{host}:{port}"
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """The URL of the one that this worker's tests share."""
+    pytest.importorskip("moto")
+    with moto_server() as url:
+        yield url
+
+
+def unique(name: str) -> str:
+    """A name that no other test has."""
+    return f"{name}-{uuid.uuid4().hex[:8]}"
 
 
 def client(service: str, url: str) -> Any:
