@@ -14,6 +14,7 @@ The rooms, from the street inwards (docs/explanation/walk-of-a-query.md walks th
     metrics     every counter, under CloudWatch's names
     dashboard   HTTP: metrics, health, JSON, the live page
     lab         an embedded PostgreSQL pair, the demo, storms, exercises
+    pytest_plugin   a test-suite behind a proxy, failing when its code begins to pin
 
 How databases speak is beside this package, in `protocol`, which knows nothing of proxies.
 """

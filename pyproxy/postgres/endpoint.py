@@ -108,7 +108,6 @@ class Endpoint:
     def pinned(self, session: Session, server: ServerConnection, pin: Pin) -> None:
         """The session keeps its server from now on (L-01)."""
         server.target.counters.pinned(pin.rule)
-        self.log.pinned(session.id, server.id, pin.reason)
         key = session.pool.key
         facts = Facts(
             session.id,
@@ -125,7 +124,20 @@ class Endpoint:
             session.application_name or "",
             key.startup,
         )
-        self.ledger.pinned(facts, session, self._clock())
+        held = self.ledger.pinned(facts, session, self._clock())
+        self.log.pinned(
+            session.id,
+            server.id,
+            pin.reason,
+            rule=pin.rule,
+            statement=pin.statement,
+            digest=pin.digest,
+            statement_number=facts.number,
+            user=key.user,
+            database=key.database,
+            application_name=facts.application_name,
+            driver=held.driver,
+        )
 
     def announced(self, session: Session, server: ServerConnection, verdict: Verdict) -> None:
         """A statement was parsed that will pin when it runs (L-05)."""

@@ -1,0 +1,1 @@
+"""A shop: the code that a team wants to run behind RDS Proxy."""
