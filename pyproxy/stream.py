@@ -126,6 +126,19 @@ class LoginStream(asyncio.Protocol):
             self._waiter.set_result(None)
 
 
+def part_with(transport: asyncio.Transport, linger: float) -> None:
+    """Close, and give what has been written `linger` seconds to arrive; harmless if it is closed.
+
+    On asyncio a TLS transport that is closed a second time forgets its protocol, and fails at
+    whatever it is asked then.
+    """
+    if transport.is_closing():
+        return
+    transport.close()
+    if transport.get_write_buffer_size():
+        asyncio.get_running_loop().call_later(linger, transport.abort)
+
+
 async def dial(
     host: str, port: int, tls: str, context: ssl.SSLContext | None
 ) -> tuple[LoginStream, bool]:

@@ -29,7 +29,8 @@ from pyproxy.postgres.gate import Gate
 from pyproxy.postgres.parameters import Requested, reported_application_name, requested
 from pyproxy.postgres.relay import Relay
 from pyproxy.postgres.server import ServerConnection
-from pyproxy.stream import LoginStream
+from pyproxy.postgres.session import LINGER
+from pyproxy.stream import LoginStream, part_with
 
 # PostgreSQL's own authentication_timeout, in seconds. Waiting for a database connection comes
 # after it, and has a limit of its own: connection_borrow_timeout.
@@ -299,10 +300,7 @@ class _Visit:
         """Close the connection and log why."""
         endpoint = self._endpoint
         if self._stream is not None:
-            transport = self._stream.transport
-            transport.close()
-            if transport.get_write_buffer_size():
-                self._loop.call_later(5.0, transport.abort)
+            part_with(self._stream.transport, LINGER)
             self._stream = None
         elif self._sock is not None:
             self._sock.close()

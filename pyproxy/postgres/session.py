@@ -17,6 +17,7 @@ from protocol.postgres.quoting import literal
 from pyproxy import errors
 from pyproxy.errors import ProxyError
 from pyproxy.pinning.classifier import Pin
+from pyproxy.stream import part_with
 
 if TYPE_CHECKING:
     from pyproxy.pinning.classifier import Verdict
@@ -282,9 +283,7 @@ class Session(asyncio.Protocol, ABC):
         transport = self.transport
         if error is not None:
             transport.write(error.response())
-        transport.close()
-        if transport.get_write_buffer_size():
-            asyncio.get_running_loop().call_later(LINGER, transport.abort)
+        part_with(transport, LINGER)
         self._end(requests_stand=False)
 
     def _terminated(self) -> None:

@@ -34,6 +34,15 @@ _PORTS = re.compile(r"PyProxy is ready: default on [^:]+:(\d+);.*http on [^:]+:(
 
 Config = dict[str, Any]
 
+_PROGRAM = {
+    "uvloop": ("-m", "pyproxy"),
+    # As where uvloop is not installed.
+    "asyncio": (
+        "-c",
+        "import sys; sys.modules['uvloop'] = None; import pyproxy.__main__",
+    ),
+}
+
 
 class Proxy:
     """A running proxy, and ways in."""
@@ -158,9 +167,14 @@ def configuration(postgres: Postgres, **changes: Any) -> Config:
 
 @contextlib.contextmanager
 def start_proxy(
-    folder: Path, postgres: Postgres, *, log_format: str = "text", **changes: Any
+    folder: Path,
+    postgres: Postgres,
+    *,
+    log_format: str = "text",
+    loop: str = "uvloop",
+    **changes: Any,
 ) -> Iterator[Proxy]:
-    """A proxy of its own for one test."""
+    """A proxy of its own for one test; `loop` is "uvloop" or "asyncio"."""
     config = configuration(postgres, **changes)
     (folder / "pyproxy.yaml").write_text(yaml.safe_dump(config))
     users = ("app", "md5", "clear", "trusted")
@@ -169,7 +183,7 @@ def start_proxy(
     with (folder / "pyproxy.log").open("wb") as log:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "pyproxy", "run"),
+                *(sys.executable, *_PROGRAM[loop], "run"),
                 *("--config", str(folder / "pyproxy.yaml")),
                 *("--log-format", log_format),
             ],
