@@ -13,6 +13,7 @@ The rooms, from the street inwards (docs/explanation/walk-of-a-query.md walks th
     targets     the databases behind us, their health, failover
     metrics     every counter, under CloudWatch's names
     dashboard   HTTP: metrics, health, JSON, the live page
+    assessment  does RDS Proxy fit an application: the audit, what-if
     lab         an embedded PostgreSQL pair, the demo, storms, exercises
     pytest_plugin   a test-suite behind a proxy, failing when its code begins to pin
 

@@ -16,6 +16,7 @@ from typing import Final
 
 import pyproxy
 from pyproxy.app import App
+from pyproxy.assessment.commands import audit, what_if
 from pyproxy.auth import token_command
 from pyproxy.auth.certificates import CertificateError
 from pyproxy.config import Config, ConfigError
@@ -69,6 +70,14 @@ def build_parser() -> argparse.ArgumentParser:
     _add(commands, "check", "validate a configuration, contact nothing", _add_config, _check)
     _add(commands, "token", "print an IAM token", token_command.add_arguments, token_command.run)
     _add(commands, "explain", "would this SQL pin, and why", explain.add_arguments, explain.run)
+    _add(commands, "audit", "does RDS Proxy fit, and why", audit.add_arguments, audit.run)
+    _add(
+        commands,
+        "what-if",
+        "how many pins fewer, if …",
+        what_if.add_arguments,
+        what_if.run,
+    )
     _add(commands, "pins", "what has pinned in a running proxy", pins.add_arguments, pins.run)
     _add(commands, "metrics", "the metrics of a running proxy", metrics.add_arguments, metrics.run)
     _add(

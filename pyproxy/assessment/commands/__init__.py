@@ -1,0 +1,1 @@
+"""`pyproxy audit` and `pyproxy what-if`."""

@@ -1,0 +1,66 @@
+"""`pyproxy audit`: does RDS Proxy fit this application?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Final
+
+from pyproxy.assessment import report
+from pyproxy.assessment.advice import PRICE, Verdict, advise
+from pyproxy.assessment.commands import given
+from pyproxy.assessment.judgement import judge
+from pyproxy.assessment.page import html
+from pyproxy.assessment.scenarios import what_if
+
+FITS: Final = 0
+DOES_NOT_FIT: Final = 1
+WRONG: Final = 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    given.add_arguments(parser)
+    parser.add_argument(
+        "--max-connections", type=int, default=0, metavar="N", help="of the database instance"
+    )
+    parser.add_argument(
+        "--vcpus", type=int, default=0, metavar="N", help="of the database instance, for the cost"
+    )
+    parser.add_argument(
+        "--price", type=float, default=PRICE, help="dollars per vCPU-hour (%(default)s)"
+    )
+    parser.add_argument("--format", choices=("markdown", "json", "html"), default="markdown")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="instead of standard output")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the report; returns 1 if RDS Proxy does not fit, 2 for wrong usage."""
+    try:
+        recording = given.recording(arguments)
+        switches = given.switches(arguments)
+    except given.Unusable as problem:
+        print(f"pyproxy audit: {problem}", file=sys.stderr)
+        return WRONG
+    assessment = judge(recording, switches)
+    advice = advise(
+        assessment,
+        switches,
+        clients=arguments.clients,
+        max_connections=arguments.max_connections,
+        vcpus=arguments.vcpus,
+        price=arguments.price,
+    )
+    outcomes = what_if(recording, switches, clients=arguments.clients)
+    if arguments.format == "json":
+        text = json.dumps(report.as_json(assessment, advice, outcomes), indent=2) + "\n"
+    else:
+        text = report.markdown(assessment, advice, outcomes)
+        text = html(text) if arguments.format == "html" else text
+    if arguments.output is not None:
+        arguments.output.write_text(text, encoding="utf-8")
+    else:
+        sys.stdout.write(text)
+    return DOES_NOT_FIT if advice.verdict is Verdict.DO_NOT_USE else FITS

@@ -1,0 +1,90 @@
+"""What both commands are given: a source of statements, and the switches of a configuration."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from protocol.postgres.errors import ProtocolError
+from pyproxy.assessment import sources
+from pyproxy.assessment.recording import Recording
+from pyproxy.auth.certificates import CertificateError
+from pyproxy.config import CompatibilityConfig, ConfigError
+from pyproxy.config_file import load
+from pyproxy.dashboard.client import ApiError
+from pyproxy.postgres.connect import Refused
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that both have."""
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--log", type=Path, metavar="FILE", help="a PostgreSQL log, any format")
+    where.add_argument("--sql", type=Path, metavar="FILE", help="a file of SQL; - for stdin")
+    where.add_argument("--url", help="the HTTP side of a running proxy: its ledger")
+    where.add_argument(
+        "--pg-stat-statements",
+        metavar="URL|FILE",
+        help="postgresql://… of a database, or a CSV file with a header",
+    )
+    parser.add_argument(
+        "--log-line-prefix", default="", metavar="PREFIX", help="of --log, where it isn't guessed"
+    )
+    parser.add_argument(
+        "--clients", type=_number, default=0, metavar="N", help="clients at the same time"
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="for its `compatibility:`")
+
+
+def _number(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+class Unusable(Exception):
+    """What was given can't be used; one line for people."""
+
+
+def recording(arguments: argparse.Namespace) -> Recording:
+    """The recording that was asked for. Raises Unusable."""
+    try:
+        return _recording(arguments)
+    except OSError as error:
+        name = error.filename or "the database"
+        raise Unusable(f"{name}: {error.strerror or error}") from None
+    except (sources.SourceError, ApiError, CertificateError) as error:
+        raise Unusable(str(error)) from None
+    except (Refused, ProtocolError) as error:
+        raise Unusable(f"the database said: {error}") from None
+
+
+def _recording(arguments: argparse.Namespace) -> Recording:
+    if arguments.log is not None:
+        return sources.of_log(arguments.log, arguments.log_line_prefix)
+    if arguments.sql is not None:
+        path: Path = arguments.sql
+        return sources.of_sql(path, sys.stdin.read() if str(path) == "-" else _text(path))
+    if arguments.url is not None:
+        return sources.of_proxy(arguments.url)
+    place: str = arguments.pg_stat_statements
+    if "://" in place:
+        return asyncio.run(sources.of_statements(place))
+    return sources.of_statements_file(Path(place), _text(Path(place)))
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def switches(arguments: argparse.Namespace) -> CompatibilityConfig:
+    """The `compatibility:` to judge by. Raises Unusable."""
+    if arguments.config is None:
+        return CompatibilityConfig()
+    try:
+        return load(arguments.config, os.environ).compatibility
+    except (ConfigError, OSError) as error:
+        raise Unusable(str(error)) from None

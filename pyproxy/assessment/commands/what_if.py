@@ -1,0 +1,32 @@
+"""`pyproxy what-if`: how many pins and database connections fewer with a change."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from pyproxy.assessment import report, scenarios
+from pyproxy.assessment.commands import given
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    given.add_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the scenarios; returns 2 for wrong usage."""
+    try:
+        recording = given.recording(arguments)
+        switches = given.switches(arguments)
+    except given.Unusable as problem:
+        print(f"pyproxy what-if: {problem}", file=sys.stderr)
+        return 2
+    outcomes = scenarios.what_if(recording, switches, clients=arguments.clients)
+    if arguments.json:
+        print(json.dumps(report.outcomes_as_json(outcomes), indent=2))
+    else:
+        sys.stdout.write(report.what_if_text(outcomes))
+    return 0

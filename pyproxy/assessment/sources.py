@@ -1,0 +1,145 @@
+"""Where a recording comes from: files, a running proxy, a database's pg_stat_statements."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Final, cast
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from pyproxy.assessment import postgres_log
+from pyproxy.assessment.recording import Observed, PinSeen, Recording
+from pyproxy.auth.certificates import database_context
+from pyproxy.config import TargetConfig
+from pyproxy.dashboard.client import get_json
+from pyproxy.dashboard.listings import MAX_LIMIT
+from pyproxy.dashboard.view import PinRow, ProxySummary
+from pyproxy.pinning import sql
+from pyproxy.pooling.pool import PoolKey
+from pyproxy.postgres.connect import Proof, ask, connect
+from pyproxy.targets.target import Target
+
+_NO_SESSIONS: Final = (
+    "{} tells no sessions: what share of them would be pinned, and how many database connections"
+    " are needed, takes a PostgreSQL log or a running proxy."
+)
+_STAT_STATEMENTS: Final = (
+    "SELECT s.query, s.calls, s.total_exec_time FROM {schema}.pg_stat_statements s"
+    " JOIN pg_catalog.pg_database d ON d.oid = s.dbid"
+    " WHERE d.datname = pg_catalog.current_database()"
+)
+_SCHEMA: Final = (
+    "SELECT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_extension e"
+    " JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace"
+    " WHERE e.extname = 'pg_stat_statements'"
+)
+
+
+_HOW_TO_WRITE: Final = "In psql: \\copy (TABLE pg_stat_statements) TO 'statements.csv' CSV HEADER"
+
+
+class SourceError(Exception):
+    """A source that can't be used; says which one, why, and what would be right."""
+
+
+def of_log(path: Path, prefix: str) -> Recording:
+    """A PostgreSQL log. Raises SourceError, OSError."""
+    with path.open(encoding="utf-8", errors="replace", newline="") as lines:
+        try:
+            return postgres_log.read(lines, source=f"PostgreSQL log {path.name}", prefix=prefix)
+        except (ValueError, csv.Error) as error:
+            raise SourceError(f"{path}: {error}") from None
+
+
+def of_sql(path: Path, text: str) -> Recording:
+    """A file of SQL: each statement counts once."""
+    recording = Recording(f"SQL file {path.name}")
+    for statement in sql.split(text):
+        tokens = statement.tokens
+        recording.statements.append(Observed(text[tokens[0].start : tokens[-1].end]))
+    recording.notes.append(_NO_SESSIONS.format("A file of SQL"))
+    return recording
+
+
+def of_proxy(url: str) -> Recording:
+    """The ledger of a running proxy. Raises ApiError."""
+    pins = cast(list[PinRow], get_json(url, f"/api/v1/pins?limit={MAX_LIMIT}")["pins"])
+    proxy = cast(ProxySummary, get_json(url, "/api/v1/proxy"))
+    recording = Recording(f"the proxy at {url}")
+    recording.pins = [
+        PinSeen(
+            row["rule"],
+            row["digest"],
+            row["application_name"],
+            row["driver"],
+            row["count"],
+            row["held_seconds"],
+        )
+        for row in pins
+    ]
+    recording.clients = max(
+        sum(endpoint["clients"] for endpoint in proxy["endpoints"]), proxy["pins_total"]
+    )
+    recording.notes.append(
+        "A ledger knows the first reason of each pin: what would pin a session after that was"
+        " mended is not in it."
+    )
+    return recording
+
+
+def of_statements_file(path: Path, text: str) -> Recording:
+    """pg_stat_statements as CSV with a header, as psql's copy writes it."""
+    recording = Recording(f"pg_stat_statements in {path.name}")
+    csv.field_size_limit(1 << 30)
+    rows = csv.DictReader(io.StringIO(text))
+    names = rows.fieldnames or []
+    if "query" not in names or "calls" not in names:
+        raise SourceError(f"{path}: it has no columns query and calls. {_HOW_TO_WRITE}")
+    time = next((name for name in ("total_exec_time", "total_time") if name in names), "")
+    for row in rows:
+        try:
+            seconds = float(row[time]) / 1000 if time else None
+            recording.statements.append(Observed(row["query"], int(row["calls"]), seconds))
+        except (TypeError, ValueError):
+            recording.skipped += 1
+    recording.notes.append(_NO_SESSIONS.format("pg_stat_statements"))
+    return recording
+
+
+async def of_statements(dsn: str) -> Recording:
+    """pg_stat_statements of a database. Raises SourceError, and what `connect` does."""
+    parts = urlsplit(dsn)
+    user = unquote(parts.username or "")
+    if parts.scheme not in ("postgresql", "postgres") or not parts.hostname or not user:
+        raise SourceError("not a postgresql://user:password@host:port/database URL")
+    mode = parse_qs(parts.query).get("sslmode", ["prefer"])[0]
+    target = Target(TargetConfig("audited", parts.hostname, parts.port or 5432, mode))
+    database = unquote(parts.path.lstrip("/")) or user
+    connected = await connect(
+        target,
+        PoolKey(user, database),
+        Proof(unquote(parts.password or "")),
+        context=database_context(mode),
+        init_query="",
+    )
+    stream = connected.stream
+    try:
+        schemas = await ask(stream, _SCHEMA, connected.parameters)
+        if not schemas:
+            raise SourceError(
+                f"the database {database} has no pg_stat_statements: CREATE EXTENSION"
+                " pg_stat_statements, and shared_preload_libraries"
+            )
+        schema = (schemas[0][0] or b"").decode()
+        rows = await ask(stream, _STAT_STATEMENTS.format(schema=schema), connected.parameters)
+    finally:
+        stream.transport.close()
+    recording = Recording(f"pg_stat_statements of {parts.hostname}/{database}")
+    for query, calls, milliseconds in rows:
+        text = (query or b"").decode(errors="replace")
+        recording.statements.append(
+            Observed(text, int(calls or 0), float(milliseconds or 0) / 1000)
+        )
+    recording.notes.append(_NO_SESSIONS.format("pg_stat_statements"))
+    return recording
