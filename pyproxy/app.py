@@ -42,6 +42,7 @@ from pyproxy.postgres.cancel import CancelKeys
 from pyproxy.postgres.endpoint import Endpoint
 from pyproxy.postgres.gate import Gate
 from pyproxy.postgres.login import login
+from pyproxy.postgres.observer import Observer
 from pyproxy.postgres.servers import Servers, ServerSettings
 from pyproxy.postgres.session import Session
 from pyproxy.postgres.statements import Catalog
@@ -72,6 +73,9 @@ class App:
         self.endpoints: dict[str, Endpoint] = {}
         self.listeners: dict[str, Listener] = {}
         self.view = ProxyView(self)
+        self._observer = Observer(
+            config.compatibility, self.counters, self.view.happened, time.monotonic
+        )
         self._servers: dict[str, Servers] = {}
         self._cancel_keys: CancelKeys[Session] = CancelKeys()
         self._http: HttpServer | None = None
@@ -159,6 +163,7 @@ class App:
             catalog,
             self.ledger,
             log,
+            observer=self._observer,
             cancel_keys=self._cancel_keys,
             random_id=self.random_id,
             session_mode=self.config.pool_mode == "session",
@@ -174,6 +179,7 @@ class App:
             pool.connection_borrow_timeout,
             pool.init_query,
             role=self._role(),
+            leak_guard="leak_guard" in self.config.extensions,
         )
 
     def _role(self) -> Role | None:

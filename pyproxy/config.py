@@ -19,6 +19,7 @@ EXTENSIONS: Final = {
     "startup_parameters": "accepts startup `options` and unlisted parameters; they pin",
     "direct_tls": "accepts PostgreSQL 17's direct TLS",
     "channel_binding": "offers SCRAM-SHA-256-PLUS",
+    "leak_guard": "looks at every connection that comes back unpinned; resets one with state left",
 }
 
 

@@ -133,6 +133,12 @@ class Conversation:
         """Is a sync point unanswered? Then `status` is not that of the segment being sent."""
         return any(entry.kind in (SYNC, QUERY, FUNCTION_CALL) for entry in self.owed)
 
+    @property
+    def awaits_query(self) -> bool:
+        """Is the next sync point to be answered that of a simple query?"""
+        kinds = (entry.kind for entry in self.owed if entry.kind in (SYNC, QUERY, FUNCTION_CALL))
+        return next(kinds, SYNC) == QUERY
+
     # -- what is sent to the server ------------------------------------------------------------
 
     def extended(self, owed: Owed) -> None:

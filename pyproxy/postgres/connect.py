@@ -16,6 +16,7 @@ from protocol.postgres.errors import ProtocolError
 from protocol.postgres.md5 import md5_password
 from protocol.postgres.scram import ClientExchange, Salter, salted_password
 from protocol.postgres.startup import StartupMessage
+from pyproxy.pinning.audit import Row
 from pyproxy.pooling.pool import PoolKey
 from pyproxy.stream import LoginStream, dial
 from pyproxy.targets.target import LIMITS_QUERY, Limits, Target
@@ -64,6 +65,8 @@ class Connected(NamedTuple):
     tls: bool
     parameters: dict[str, str]
     key: tuple[int, bytes] | None
+    known: Row | None = None
+    """The answer to `look`."""
 
 
 async def connect(
@@ -73,8 +76,11 @@ async def connect(
     *,
     context: ssl.SSLContext | None,
     init_query: str,
+    look: str = "",
 ) -> Connected:
     """Open and log in a connection to `target` for the pool of `key`; run the init query (IQ-01).
+
+    `look` is a query whose one row shows what a session has that nobody has used yet.
 
     Updates the target's limits. Raises Refused, OSError or ProtocolError; nothing stays open then.
     """
@@ -92,13 +98,14 @@ async def connect(
         target.limits = _limits(await ask(stream, LIMITS_QUERY, reported))
         if init_query:
             await ask(stream, init_query, reported)
+        known = (await ask(stream, look, reported))[0] if look else None
     except asyncio.CancelledError:
         stream.transport.abort()
         raise
     except Exception:
         stream.transport.close()
         raise
-    return Connected(stream, tls, reported, cancel_key)
+    return Connected(stream, tls, reported, cancel_key, known)
 
 
 async def ask(

@@ -16,6 +16,7 @@ from pyproxy.metrics.counters import ClientCounters
 from pyproxy.pinning.classifier import Classifier, Pin, Verdict
 from pyproxy.pinning.ledger import Facts, Ledger
 from pyproxy.postgres.cancel import CancelKeys
+from pyproxy.postgres.observer import Observer
 from pyproxy.postgres.servers import Servers
 from pyproxy.postgres.statements import Catalog
 
@@ -36,6 +37,7 @@ class Endpoint:
         ledger: Ledger,
         log: EventLog,
         *,
+        observer: Observer,
         cancel_keys: CancelKeys[Session],
         random_id: Callable[[], int],
         session_mode: bool,
@@ -47,6 +49,7 @@ class Endpoint:
         self.catalog = catalog
         self.ledger = ledger
         self.log = log
+        self.observer = observer
         self.cancel_keys = cancel_keys
         self.random_id = random_id
         # pool_mode: session. Each session keeps the first server it gets.

@@ -30,6 +30,7 @@ from pyproxy.postgres.parameters import Requested, reported_application_name, re
 from pyproxy.postgres.relay import Relay
 from pyproxy.postgres.server import ServerConnection
 from pyproxy.postgres.session import LINGER
+from pyproxy.postgres.watched import WatchedRelay
 from pyproxy.stream import LoginStream, part_with
 
 # PostgreSQL's own authentication_timeout, in seconds. Waiting for a database connection comes
@@ -255,7 +256,8 @@ class _Visit:
     ) -> None:
         """AuthenticationOk, the settings, ReadyForQuery; the session begins."""
         endpoint = self._endpoint
-        session = Relay(
+        kind = WatchedRelay if "leak_guard" in self._gate.extensions else Relay
+        session = kind(
             self.id,
             endpoint,
             pool,

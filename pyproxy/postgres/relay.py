@@ -108,8 +108,10 @@ _STREAMED: Final = frozenset(
 # The longest reply that is held to be looked at; a longer one is a server out of step.
 _HELD_REPLY: Final = 1 << 20
 
-# How the command tags begin that `_on_tag` looks for: DEALLOCATE ALL, DISCARD ALL, RESET.
-_D_OR_R: Final = b"DR"
+# How the command tags begin that `_on_tag` looks for; SET, which begins as SELECT does, is the only
+# one of three letters and known by the size of its message.
+_TELLING: Final = b"DLPR"
+_SET_SIZE: Final = 9
 # A name of ours in an error message, and the SQLSTATE of one that is not there.
 _OUR_NAME: Final = re.compile(rb'"((?:client_)?' + PREFIX + rb'[^"]*)"')
 _NO_SUCH_STATEMENT: Final = b"26000"
@@ -346,7 +348,7 @@ class Relay(Requests):
         conversation = server.conversation
         if tag == backend.COMMAND_COMPLETE:
             self._executed(server, conversation.executed())
-            if data[pos + 5] in _D_OR_R:
+            if data[pos + 5] in _TELLING or end - pos == _SET_SIZE:
                 self._on_tag(server, data[pos + 5 : end - 1])
         elif tag == backend.ROW_DESCRIPTION:
             conversation.described()
@@ -368,7 +370,7 @@ class Relay(Requests):
             self._discarded(server, conversation.copy_in())
         elif tag == backend.NOTIFICATION_RESPONSE:
             # LISTEN pins, so one for an unpinned session is another's leftover.
-            return self.pin is None and not self.endpoint.session_mode
+            return self.unobserved(server) and self.endpoint.observer.notified(self, server)
         elif tag not in _STREAMED:
             raise ProtocolError(f"a reply of type {tag} that nobody asked for")
         return False
@@ -403,6 +405,8 @@ class Relay(Requests):
             part.decode(errors="replace") for part in backend.ParameterStatus.decode(body)
         )
         old = server.parameters.get(name)
+        if self.unobserved(server):
+            self.endpoint.observer.setting(self, server, name)
         server.parameters[name] = value
         if name == "standard_conforming_strings":
             self.conforming = value != "off"
@@ -421,7 +425,10 @@ class Relay(Requests):
         return True
 
     def _on_tag(self, server: ServerConnection, tag: bytes) -> None:
-        """A command tag that may mean that settings or statements are gone."""
+        """A command tag that may mean that settings or statements are gone, or new."""
+        observer = self.endpoint.observer
+        if tag in observer.tags and self.unobserved(server):
+            observer.tag(self, server, tag)
         if tag in (b"RESET", b"DISCARD ALL"):
             # PostgreSQL reports what has changed only before the ReadyForQuery.
             self._resets = True

@@ -97,15 +97,16 @@ class Requests(Session):
         """Query: a sync point of its own, judged statement by statement (PIN-PG-31)."""
         endpoint = self.endpoint
         if end <= size:
-            verdict = endpoint.classifier.judge(
-                data[pos + 5 : end - 1], standard_conforming_strings=self.conforming
-            )
+            text = data[pos + 5 : end - 1]
+            verdict = endpoint.classifier.judge(text, standard_conforming_strings=self.conforming)
         else:
-            verdict = endpoint.classifier.oversized(data[pos + 5 : size])
+            text = data[pos + 5 : size]
+            verdict = endpoint.classifier.oversized(text)
         if not verdict.clean and self._must_wait(server, verdict):
             return STALL
         self.statements_seen += 1
         self._started = perf_counter()
+        server.asked = text
         endpoint.query_received(self)
         if verdict.pin is not None:
             self._pin(server, verdict.pin)

@@ -18,6 +18,7 @@ from protocol.postgres.conversation import HIDDEN_QUERY, HIDDEN_SYNC, IDLE, Conv
 from protocol.postgres.errors import ProtocolError
 from protocol.postgres.framing import HEADER, Framer
 from pyproxy.metrics.counters import ProxyCounters
+from pyproxy.pinning.audit import Row
 from pyproxy.postgres.statements import ServerStatements
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ RESET_TIMEOUT: Final = 10.0
 # A message to nobody is small; more is a server that has lost its way.
 MAX_OWN_MESSAGE: Final = 1 << 20
 
+# No client can call itself that.
+_LOST_NAME: Final = "\0"
+
 _TERMINATE: Final = HEADER.pack(frontend.TERMINATE, 4)
 _SYNC: Final = HEADER.pack(frontend.SYNC, 4)
 
@@ -45,7 +49,10 @@ class ServerConnection(asyncio.Protocol):
         "_on_closed",
         "_reset_done",
         "_reset_failed",
+        "_shown",
+        "answer",
         "application_name",
+        "asked",
         "baseline",
         "born",
         "cancels",
@@ -55,12 +62,14 @@ class ServerConnection(asyncio.Protocol):
         "id",
         "idle_since",
         "key",
+        "known",
         "parameters",
         "passing",
         "pool",
         "retiring",
         "session",
         "statements",
+        "suspects",
         "tail",
         "target",
         "tls",
@@ -80,6 +89,7 @@ class ServerConnection(asyncio.Protocol):
         counters: ProxyCounters,
         now: float,
         on_closed: Callable[[ServerConnection], None],
+        known: Row | None = None,
     ) -> None:
         self.id = identity
         self.target = target
@@ -91,6 +101,13 @@ class ServerConnection(asyncio.Protocol):
         self.parameters = dict(parameters)
         # The value that the proxy has set for the client of the moment; None as at login.
         self.application_name: str | None = None
+        # What a look showed after its login, and showed last (leak_guard).
+        self.known = known
+        self.answer: Row = ()
+        # The text of the last simple query, and settings that an unpinned session has changed since
+        # it borrowed this server: what they were, and what was running. Not None: have a look.
+        self.asked = b""
+        self.suspects: dict[str, tuple[str | None, bytes]] | None = None if known is None else {}
         # BackendKeyData: process id and secret, for cancelling.
         self.key = key
         self.conversation = Conversation()
@@ -115,6 +132,8 @@ class ServerConnection(asyncio.Protocol):
         self._framer = Framer(MAX_OWN_MESSAGE)
         self._reset_done: Callable[[ServerConnection], None] | None = None
         self._reset_failed = ""
+        # How many queries are unanswered while the one whose row is kept is being answered.
+        self._shown = 0
         self._close_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -128,6 +147,11 @@ class ServerConnection(asyncio.Protocol):
             for name, value in self.baseline.items()
             if name != "in_hot_standby"
         )
+
+    @property
+    def proven(self) -> bool:
+        """Is it, as far as can be seen, how it was after its login?"""
+        return self.pristine and (self.known is None or self.answer == self.known)
 
     @property
     def resting(self) -> bool:
@@ -222,12 +246,20 @@ class ServerConnection(asyncio.Protocol):
 
     # -- reset ---------------------------------------------------------------------------------
 
-    def reset(self, queries: tuple[str, ...], done: Callable[[ServerConnection], None]) -> None:
-        """Bring the session back to how it was after login, and call `done` once it is proven.
+    def reset(
+        self,
+        queries: tuple[str, ...],
+        done: Callable[[ServerConnection], None],
+        *,
+        look: int = -1,
+    ) -> None:
+        """Bring the session back to how it was after login, and call `done` once that is answered.
 
         Rolls back first if a transaction is open, ends an unsynced pipeline before that. A reset
         that fails, or takes more than RESET_TIMEOUT, closes the connection; `done` is not called.
+        The row that the query number `look` gives is kept in `answer`.
         """
+        self._shown = len(queries) - look if look >= 0 else 0
         conversation = self.conversation
         messages = b""
         if conversation.unsynced or conversation.skipping:
@@ -250,6 +282,10 @@ class ServerConnection(asyncio.Protocol):
         if self.tail:
             tail, self.tail = self.tail, b""
             self._on_own(tail)
+
+    def forget_application_name(self) -> None:
+        """Somebody else has set it: whatever the next client wants has to be set again."""
+        self.application_name = _LOST_NAME
 
     def _finish_reset(self) -> None:
         done, self._reset_done = self._reset_done, None
@@ -287,6 +323,12 @@ class ServerConnection(asyncio.Protocol):
         elif tag == backend.COMMAND_COMPLETE and body.startswith(b"DISCARD ALL"):
             self.statements.forget_all()
             self.application_name = None
+            self.suspects = None if self.known is None else {}
+        elif tag == backend.COMMAND_COMPLETE and body.startswith(b"RESET\0"):
+            self.application_name = None
+        elif tag == backend.DATA_ROW:
+            if len(self.conversation.owed) == self._shown:
+                self.answer = backend.DataRow.decode(body).values
         elif tag not in _HARMLESS:
             raise ProtocolError(f"a message {chr(tag)!r} that nobody asked for")
 
@@ -312,6 +354,5 @@ _HARMLESS: Final = frozenset(
         backend.COMMAND_COMPLETE,
         backend.EMPTY_QUERY_RESPONSE,
         backend.ROW_DESCRIPTION,
-        backend.DATA_ROW,
     }
 )

@@ -21,6 +21,7 @@ from pyproxy.auth.credentials import Credentials
 from pyproxy.auth.role import NoRoleError, Role
 from pyproxy.logs import EventLog
 from pyproxy.metrics.counters import ProxyCounters
+from pyproxy.pinning.audit import LOOK, RELEASE
 from pyproxy.pooling.pool import Pool
 from pyproxy.pooling.pools import LAST_RETRY, PoolLimits, Pools
 from pyproxy.postgres.cancel import send_cancel
@@ -48,6 +49,7 @@ class ServerSettings:
     statement_limit: int = 500
     role: Role | None = None
     """Signs tokens for users without a secret, by default_auth_scheme IAM_AUTH (AU-50)."""
+    leak_guard: bool = False
 
 
 class Servers:
@@ -88,6 +90,8 @@ class Servers:
         """New settings: for the pools at once, for the servers as they are opened anew."""
         if settings.init_query != self.settings.init_query:
             self.expire_servers("the init query has changed")
+        if settings.leak_guard != self.settings.leak_guard:
+            self.expire_servers("leak_guard was switched")
         self.settings = settings
         self.pools.limits = self._pool_limits()
 
@@ -187,6 +191,7 @@ class Servers:
             proof,
             context=self._tls_context(target),
             init_query=self.settings.init_query,
+            look=LOOK if self.settings.leak_guard else "",
         )
 
     def _opened(self, pool: Pool[ServerConnection], target: Target, connected: Connected) -> None:
@@ -212,6 +217,7 @@ class Servers:
             counters=self._counters,
             now=self._loop.time(),
             on_closed=self._closed,
+            known=connected.known,
         )
         self.all.add(server)
         pool.parameters = connected.parameters
@@ -250,6 +256,17 @@ class Servers:
             queries += (self.settings.init_query,)
         self._reset(server, queries, client)
 
+    def look(self, server: ServerConnection, done: Callable[[ServerConnection], None]) -> None:
+        """See what a session has left behind, and undo what cannot be seen (leak_guard).
+
+        `done` finds what there was in `server.answer`; it has to release the server or reset it.
+        """
+        queries: tuple[str, ...] = (RELEASE,)
+        if self.settings.init_query:
+            queries += (self.settings.init_query,)
+        server.pool.withdraw(server)
+        server.reset(queries, done, look=0)
+
     def roll_back(self, server: ServerConnection, client: int) -> None:
         """Undo an open transaction: nothing else has been changed (END-03)."""
         self._reset(server, (), client)
@@ -267,15 +284,20 @@ class Servers:
 
     def _reset(self, server: ServerConnection, queries: tuple[str, ...], client: int) -> None:
         server.pool.withdraw(server)
+        proves = bool(queries)
+        look = -1
+        if proves and server.known is not None:
+            look = len(queries)
+            queries += (LOOK,)
 
         def done(server: ServerConnection) -> None:
-            if queries and not server.pristine:
-                self.retire(server, "its settings were not as at login after the reset")
+            if proves and not server.proven:
+                self.retire(server, "it was not as at login after the reset")
                 return
             self._log.released_upon_reset(client, server.id)
             self.release(server)
 
-        server.reset(queries, done)
+        server.reset(queries, done, look=look)
 
     # -- cancelling ----------------------------------------------------------------------------
 

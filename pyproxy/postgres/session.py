@@ -259,7 +259,20 @@ class Session(asyncio.Protocol, ABC):
         self._portals = None
         if self._blocked:
             server.transport.resume_reading()
-        self.endpoint.servers.release(server)
+        if server.suspects is not None:
+            self.endpoint.observer.released(self, server)
+        else:
+            self.endpoint.servers.release(server)
+
+    def unobserved(self, server: ServerConnection) -> bool:
+        """Is the session not pinned, and what is being answered not our own query?"""
+        owed = server.conversation.owed
+        ours = bool(owed) and owed[0] is HIDDEN_QUERY
+        return self.pin is None and not ours and not self.endpoint.session_mode
+
+    def take_trail(self) -> list[bytes]:
+        """What has run since the server was borrowed, where that is remembered (extension)."""
+        return []
 
     def _pin(self, server: ServerConnection, pin: Pin) -> None:
         """Keep the server until the client ends (C-09). The first reason is the one reported."""
@@ -328,6 +341,8 @@ class Session(asyncio.Protocol, ABC):
                 servers.retire(server, "the session has loaded what no reset can unload")
             else:
                 servers.reset(server, client=self.id)
+        elif server.suspects is not None:
+            self.endpoint.observer.released(self, server)
         elif server.conversation.at_rest:
             servers.release(server)
         else:

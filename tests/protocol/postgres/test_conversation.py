@@ -226,3 +226,16 @@ def test_repr_shows_what_is_owed() -> None:
     assert repr(conversation) == "<Conversation I owed=[<Parse>, <Bind>] unsynced>"
     assert repr(Owed(SYNC, hidden=True)) == "<hidden Sync>"
     assert NAMES[QUERY] == "Query"
+
+
+def test_the_next_sync_point_is_a_query_or_it_is_not() -> None:
+    conversation = Conversation()
+    assert not conversation.awaits_query
+    conversation.extended(OWED_EXECUTE)
+    assert not conversation.awaits_query
+    conversation.query()
+    assert conversation.awaits_query
+    other = Conversation()
+    other.sync()
+    other.query()
+    assert not other.awaits_query
