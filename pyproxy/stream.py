@@ -88,8 +88,10 @@ class LoginStream(asyncio.Protocol):
         self._buffer += data
 
     def write(self, data: bytes) -> None:
-        """Send; a login never says enough to need flow control."""
-        self.transport.write(data)
+        """Send; a login never says enough to need flow control. Who has gone is not written to."""
+        # asyncio drops what is written to a closed transport, uvloop raises RuntimeError.
+        if not self.transport.is_closing():
+            self.transport.write(data)
 
     def hand_over(self) -> tuple[asyncio.Transport, bytes]:
         """The transport, and what has arrived behind the login: the next protocol's now."""

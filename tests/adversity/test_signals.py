@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import subprocess
@@ -13,8 +14,24 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.postgres import Postgres, temporary_folder
+from tests.support.postgres import PASSWORD, Postgres, temporary_folder
 from tests.support.proxy import ROOT, configuration, start_proxy
+from tests.support.wire import Silence, Wire
+
+
+def test_a_client_that_left_during_its_login_is_not_told_of_the_end(postgres: Postgres) -> None:
+    """uvloop raises where asyncio only drops what is written to a closed transport."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        nowhere = listener.getsockname()[1]
+    target_group = {"targets": [{"id": "db-a", "port": nowhere}]}
+    with (
+        temporary_folder() as folder,
+        start_proxy(folder, postgres, target_group=target_group) as proxy,
+        contextlib.closing(Wire(proxy.host, proxy.port, timeout=1)) as wire,
+        # Its welcome waits for a database.
+        pytest.raises(Silence),
+    ):
+        wire.login("app", PASSWORD, "app")
 
 
 def test_sigterm_lets_a_transaction_finish(postgres: Postgres) -> None:
