@@ -29,12 +29,19 @@ WAITING: Final = 20
 PINNED: Final = 50
 
 OTHERS: Final = "(others)"
+UNAVAILABLE: Final = "UNAVAILABLE"
 
 T = TypeVar("T")
 
 
 class Board(TypedDict):
     """One moment. Lists that were cut are as long as their bound; `sample` has the totals."""
+
+    ready: bool
+    """Whether clients can be served."""
+
+    why: str
+    """Why, or why not."""
 
     sample: Sample
     applications: list[ApplicationRow]
@@ -57,18 +64,23 @@ def board(
     seconds: float,
 ) -> Board:
     """Look at everything once; `before` is the reading `seconds` ago."""
+    ready, why = view.ready()
+    targets = _first(TARGETS, view.targets())
     moment = Moment(
         time=time,
         clients=summary["clients"],
         waiting=summary["clients_waiting"],
         max_connections=summary["max_connections"],
+        targets={row["id"]: row["role"] if row["available"] else UNAVAILABLE for row in targets},
     )
     return Board(
+        ready=ready,
+        why=why,
         sample=sample(moment, reading, before, seconds),
         applications=_with_others(view.applications()),
         servers=_first(SERVERS, view.servers()),
         pools=_first(POOLS, view.pools()),
-        targets=_first(TARGETS, view.targets()),
+        targets=targets,
         waiting=_first(WAITING, view.waiting()),
         pinned=_first(PINNED, takewhile(lambda pin: pin["held"], view.pinned_sessions())),
     )

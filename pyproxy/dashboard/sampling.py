@@ -34,6 +34,9 @@ class Sample(TypedDict):
     changing: int
     """Server connections being opened, reset, cancelled or closed."""
 
+    targets: dict[str, str]
+    """Of each target READ_WRITE, READ_ONLY or UNAVAILABLE: what a failover looks like later."""
+
     queries_per_second: float | None
     """By both protocols. This and what follows is null without an earlier sample."""
 
@@ -51,6 +54,7 @@ class Moment(TypedDict):
     clients: int
     waiting: int
     max_connections: int
+    targets: dict[str, str]
 
 
 def sample(moment: Moment, now: Reading, before: Reading | None, seconds: float) -> Sample:

@@ -110,6 +110,7 @@ class ServerRow(TypedDict):
     pin: str | None
     age: float
     state_age: float
+    """Since it was last given back, or opened: no clock is asked when it is lent."""
 
 
 class PoolRow(TypedDict):

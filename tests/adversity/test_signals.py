@@ -20,7 +20,7 @@ from tests.support.wire import Silence, Wire
 
 
 def test_a_client_that_left_during_its_login_is_not_told_of_the_end(postgres: Postgres) -> None:
-    """uvloop raises where asyncio only drops what is written to a closed transport."""
+    """To a closed transport asyncio only drops what is written, and uvloop raises."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         nowhere = listener.getsockname()[1]
     target_group = {"targets": [{"id": "db-a", "port": nowhere}]}

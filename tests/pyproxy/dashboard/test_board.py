@@ -18,6 +18,15 @@ def test_a_board_has_everything_once() -> None:
     assert (shown["sample"]["clients"], shown["sample"]["pinned"]) == (3, 4)
 
 
+def test_a_target_that_is_away_is_so_in_the_sample() -> None:
+    """So that a page that is opened later still sees the failover."""
+    view = FakeView()
+    assert look(view)["sample"]["targets"] == {"db-a": "READ_WRITE", "db-b": "READ_ONLY"}
+    view.is_ready = False
+    assert set(look(view)["sample"]["targets"].values()) == {"UNAVAILABLE"}
+    assert look(view)["why"].startswith("no target is available")
+
+
 def test_applications_beyond_the_bound_are_added_up() -> None:
     view = FakeView()
     view.all_applications = [application_row(f"job-{n}", 2) for n in range(APPLICATIONS + 500)]

@@ -115,7 +115,7 @@ async def test_a_line_end_in_a_message_stays_inside_its_frame() -> None:
 
 async def test_rates_are_those_of_the_last_tick() -> None:
     view = FakeView()
-    with Feed(view, SHORT).listen() as listener:
+    with Feed(view, 0.3).listen() as listener:
         first = data_of("board", listener.opening())["sample"]
         assert isinstance(first, dict)
         assert first["queries_per_second"] is None

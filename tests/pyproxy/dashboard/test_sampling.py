@@ -6,7 +6,13 @@ from pyproxy.dashboard.sampling import Moment, quantile, sample
 from pyproxy.dashboard.view import Reading
 from pyproxy.metrics.counters import LATENCY_BOUNDS, Histogram
 
-MOMENT = Moment(time="2026-05-04T12:00:00.000+00:00", clients=9, waiting=1, max_connections=50)
+MOMENT = Moment(
+    time="2026-05-04T12:00:00.000+00:00",
+    clients=9,
+    waiting=1,
+    max_connections=50,
+    targets={"db-a": "READ_WRITE"},
+)
 NONE = (0,) * (len(LATENCY_BOUNDS) + 1)
 
 
