@@ -28,7 +28,7 @@ from pyproxy.auth.directory import open_directory
 from pyproxy.auth.role import Role
 from pyproxy.auth.secret import SecretStore
 from pyproxy.auth.secrets import open_store
-from pyproxy.config import Config, ConfigError, EndpointConfig
+from pyproxy.config import AuthConfig, Config, ConfigError, EndpointConfig
 from pyproxy.dashboard.http import HttpServer
 from pyproxy.encryption import Encryption
 from pyproxy.listener import Listener
@@ -40,12 +40,15 @@ from pyproxy.pinning.ledger import Ledger
 from pyproxy.pooling.pools import MAX_LIFE
 from pyproxy.postgres.cancel import CancelKeys
 from pyproxy.postgres.endpoint import Endpoint
+from pyproxy.postgres.fleet import Fleet
 from pyproxy.postgres.gate import Gate
 from pyproxy.postgres.login import login
 from pyproxy.postgres.observer import Observer
+from pyproxy.postgres.probe import PostgresProbe
 from pyproxy.postgres.servers import Servers, ServerSettings
 from pyproxy.postgres.session import Session
 from pyproxy.postgres.statements import Catalog
+from pyproxy.targets.monitor import Monitor
 from pyproxy.targets.target import Target
 from pyproxy.view import ProxyReadings, ProxyView
 
@@ -76,7 +79,12 @@ class App:
         self._observer = Observer(
             config.compatibility, self.counters, self.view.happened, time.monotonic
         )
-        self._servers: dict[str, Servers] = {}
+        self.fleet: Fleet
+        self._servers: list[Servers] = []
+        # None for a single target without a monitoring secret.
+        self.monitor: Monitor | None = None
+        # The monitoring user's, where it has a secret of its own.
+        self._monitoring: Credentials | None = None
         self._cancel_keys: CancelKeys[Session] = CancelKeys()
         self._http: HttpServer | None = None
         self._gate: Gate
@@ -114,6 +122,9 @@ class App:
             self._open_clients,
             loop.time,
         )
+        self._servers = [self._make_servers(target) for target in self.targets]
+        self.fleet = Fleet(self._servers)
+        await self._watch_targets()
         classifier = Classifier(config.compatibility)
         catalog = Catalog(classifier)
         for endpoint_config in config.endpoints:
@@ -143,33 +154,68 @@ class App:
     def _make_endpoint(
         self, config: EndpointConfig, classifier: Classifier, catalog: Catalog
     ) -> Endpoint:
-        role = config.target_role
-        log = EventLog(config.db_proxy_endpoint_name, self.config.proxy.debug_logging)
-        servers = self._servers.get(role)
-        if servers is None:
-            servers = self._servers[role] = Servers(
-                self.targets,
-                self.credentials,
-                self._server_settings(),
-                log,
-                counters=self.counters,
-                random_id=self.random_id,
-                tls_context=self._target_tls,
-            )
         endpoint = Endpoint(
             config.db_proxy_endpoint_name,
-            servers,
+            config.target_role,
+            self.fleet,
             classifier,
             catalog,
             self.ledger,
-            log,
+            EventLog(config.db_proxy_endpoint_name, self.config.proxy.debug_logging),
             observer=self._observer,
             cancel_keys=self._cancel_keys,
             random_id=self.random_id,
             session_mode=self.config.pool_mode == "session",
         )
         self.endpoints[endpoint.name] = endpoint
+        self.fleet.endpoints.append(endpoint)
         return endpoint
+
+    def _make_servers(self, target: Target) -> Servers:
+        return Servers(
+            target,
+            self.credentials,
+            self._server_settings(),
+            self.log,
+            counters=self.counters,
+            random_id=self.random_id,
+            tls_context=self._target_tls,
+            on_trouble=self._on_trouble,
+        )
+
+    def _on_trouble(self, target: Target) -> None:
+        """A connection of the data path broke: have a look at the target at once."""
+        if self.monitor is not None:
+            self.monitor.suspect(target)
+
+    async def _watch_targets(self) -> None:
+        """Probe the targets from now on; who writes is known when this returns, if anybody does."""
+        config = self.config
+        wanted = config.monitoring
+        if not wanted.secret and len(self.targets) == 1:
+            return
+        credentials, user = self.credentials, ""
+        if wanted.secret:
+            entry = AuthConfig(secret_arn=wanted.secret)
+            credentials = self._monitoring = Credentials((entry,), self._store)
+            user = wanted.user
+            await self._look_for_changes()
+        self.fleet.wait_for_roles()
+        self.monitor = Monitor(
+            self.targets,
+            lambda target: PostgresProbe(target, credentials, user, self._target_tls(target)),
+            config.failover,
+            steer=self.fleet.steer,
+            tell=self._tell,
+            failed=lambda: self.log.failure(None),
+            clock=asyncio.get_running_loop().time,
+        )
+        await self.monitor.start()
+
+    def _tell(self, level: str, event: str, message: str) -> None:
+        """Something that operators want to know, in the log and among the events."""
+        self.log.note(level, message)
+        self.view.happened(event, "failover", message)
 
     def _server_settings(self) -> ServerSettings:
         pool = self.config.target_group.connection_pool_config
@@ -263,7 +309,7 @@ class App:
         for trouble in self._encryption.reload():
             self.log.note("WARN", trouble)
         self._spawn(self._look_for_changes())
-        for servers in self._servers.values():
+        for servers in self.fleet:
             servers.apply(self._server_settings())
         for endpoint in self.endpoints.values():
             endpoint.log.debug = config.proxy.debug_logging
@@ -278,7 +324,7 @@ class App:
         while True:
             await asyncio.sleep(TICK)
             try:
-                for servers in self._servers.values():
+                for servers in self.fleet:
                     servers.pools.expire()
                 self.ledger.observe(loop.time())
                 if loop.time() >= next_care:
@@ -289,7 +335,7 @@ class App:
 
     def _care(self, now: float) -> None:
         idle_timeout = self.config.proxy.idle_client_timeout
-        for servers in self._servers.values():
+        for servers in self.fleet:
             servers.pools.care()
         for endpoint in self.endpoints.values():
             for session in list(endpoint.sessions):
@@ -310,6 +356,9 @@ class App:
         """New passwords and new access keys; a source that is away changes nothing (AU-11)."""
         for change in await self.credentials.refresh():
             self.log.note(change.level, change.message)
+        if self._monitoring is not None:
+            for change in await self._monitoring.refresh():
+                self.log.note(change.level, change.message)
         for told in await self._directory.refresh():
             self.log.note("WARN", told)
 
@@ -344,19 +393,19 @@ class App:
             await listener.abandon_logins()
         for session in self._sessions():
             session.end(errors.shutting_down(), "the proxy is shutting down")
-        await asyncio.gather(*(servers.stop() for servers in self._servers.values()))
+        if self.monitor is not None:
+            await self.monitor.stop()
+        await asyncio.gather(*(servers.stop() for servers in self._servers))
         if self._http is not None:
             await self._http.stop()
         self.credentials.close()
+        if self._monitoring is not None:
+            self._monitoring.close()
         self.log.note("INFO", "PyProxy has stopped.")
 
     def now(self) -> float:
         """The clock of pools, servers and sessions."""
         return asyncio.get_running_loop().time()
-
-    def all_servers(self) -> list[Servers]:
-        """The servers of each role."""
-        return list(self._servers.values())
 
     def _sessions(self) -> list[Session]:
         return [s for endpoint in self.endpoints.values() for s in endpoint.sessions]

@@ -212,6 +212,10 @@ class FailoverConfig:
     )
     failure_threshold: int = key(3, "Failed probes after which a target is down.", low=1)
     promote: bool = key(True, "Promote the standby ourselves; false: follow whoever does.")
+    probe_timeout: float = key(1.0, "Seconds that a target may take to answer a probe.", low=0.05)
+    maximum_lag_on_failover: int = key(
+        1 << 20, "Bytes of WAL that a standby may lack and still be promoted.", low=0
+    )
 
 
 @dataclass(frozen=True)
@@ -219,7 +223,11 @@ class MonitoringConfig:
     """The user that probes the targets."""
 
     user: str = key("rdsproxyadmin", "Its name.")
-    secret: str = key("", "Its secret, as in `secrets`. Empty: targets are not probed.")
+    secret: str = key(
+        "",
+        "Its secret, as in `secrets`. Empty: several targets are probed as the first user of "
+        "`proxy.auth` that has one, a single target is not probed.",
+    )
 
 
 @dataclass(frozen=True)

@@ -189,6 +189,13 @@ TEXTS: Final = tuple(
             "the client gives a token where IAM is not configured",
         ),
         (
+            "E-PG-23",
+            sqlstate.CONNECTION_EXCEPTION,
+            "The target group doesn't have any associated read-only instances",
+            "a `READ_ONLY` endpoint, and no target is or could be a reader",
+            True,
+        ),
+        (
             "E-PG-24",
             sqlstate.CONNECTION_FAILURE,
             "The database connection was lost in the middle of a request.",
@@ -320,9 +327,18 @@ def iam_not_configured() -> ProxyError:
     return _BY_ID["E-PG-21"].error()
 
 
-def server_lost() -> ProxyError:
-    """E-PG-24: AWS documents no text."""
-    return _BY_ID["E-PG-24"].error()
+def no_reader() -> ProxyError:
+    """E-PG-23, in E-PG-22's words (Q-13)."""
+    return _BY_ID["E-PG-23"].error()
+
+
+def server_lost(*, pinned_for: str = "") -> ProxyError:
+    """E-PG-24: AWS documents no text. `pinned_for` is why the session could not move (FO-02)."""
+    error = _BY_ID["E-PG-24"].error()
+    if pinned_for:
+        error.detail = f"The session was pinned to it and can't move to another: {pinned_for}"
+    error.hint = "Connect again and repeat the transaction; it may or may not have been committed."
+    return error
 
 
 def shutting_down() -> ProxyError:

@@ -34,7 +34,6 @@ from pyproxy.metrics.gauges import TargetGauges
 from pyproxy.pinning.ledger import remedy
 from pyproxy.pooling.pool import Pool
 from pyproxy.postgres.server import ServerConnection
-from pyproxy.postgres.servers import Servers
 from pyproxy.postgres.session import Session
 from pyproxy.targets.target import Target
 
@@ -88,32 +87,24 @@ class ProxyReadings:
 
     def targets(self) -> Sequence[tuple[str, str, TargetCounters, TargetGauges]]:
         """Id, role, counters and gauges of each target."""
-        return [(t.id, _role(t), t.counters, self.gauges(t)) for t in self._app.targets]
+        return [(t.id, t.role, t.counters, self.gauges(t)) for t in self._app.targets]
 
     def gauges(self, target: Target) -> TargetGauges:
         """One pass over the target's servers."""
-        servers = [s for group in self._app.all_servers() for s in group.all if s.target is target]
+        group = self._app.fleet.of(target)
+        servers = group.all
         lent = [server for server in servers if server.session is not None]
         percent = self._app.config.target_group.connection_pool_config.max_connections_percent
         return TargetGauges(
-            connections=len(servers) + self._opening(target),
+            connections=len(servers) + sum(pool.opening for pool in group.pools),
             with_tls=sum(server.tls for server in servers),
             borrowed=len(lent),
             in_transaction=sum(_in_transaction(server) for server in lent),
             pinned=sum(_pinned(server) for server in lent),
             max_allowed=target.limits.allowed(percent) if target.limits is not None else 0,
             available=target.available,
-            waiting=sum(
-                len(pool.waiting)
-                for group in self._app.all_servers()
-                if group.target is target
-                for pool in group.pools
-            ),
+            waiting=sum(len(pool.waiting) for pool in group.pools),
         )
-
-    def _opening(self, target: Target) -> int:
-        groups: Iterable[Servers] = self._app.all_servers()
-        return sum(pool.opening for g in groups if g.target is target for pool in g.pools)
 
 
 class ProxyView:
@@ -178,7 +169,7 @@ class ProxyView:
         now = self._app.now()
         first = [
             borrower
-            for servers in self._app.all_servers()
+            for servers in self._app.fleet
             for pool in servers.pools
             for borrower in islice(pool.waiting, WAITING)
             if isinstance(borrower, Session)
@@ -211,14 +202,14 @@ class ProxyView:
     def servers(self) -> Iterator[ServerRow]:
         """Server connections, the oldest first."""
         now = self._app.now()
-        for servers in self._app.all_servers():
+        for servers in self._app.fleet:
             for server in sorted(servers.all, key=_BORN):
                 yield self._server(server, now)
 
     def reading(self) -> Reading:
         """The numbers of this moment."""
         lent = [0] * 5
-        groups = self._app.all_servers()
+        groups = self._app.fleet
         changing = sum(pool.opening for servers in groups for pool in servers.pools)
         idle = 0
         for servers in groups:
@@ -244,7 +235,7 @@ class ProxyView:
     def pools(self) -> Iterator[PoolRow]:
         """Pools."""
         now = self._app.now()
-        for servers in self._app.all_servers():
+        for servers in self._app.fleet:
             for pool in list(servers.pools):
                 first = pool.next_waiting()
                 yield PoolRow(
@@ -313,13 +304,19 @@ class ProxyView:
         """Targets."""
         for target in self._app.targets:
             gauges = self._readings.gauges(target)
+            health = target.in_aws_words
             yield TargetRow(
                 id=target.id,
                 host=target.config.host,
                 port=target.config.port,
-                role=_role(target),
+                role=health.role,
                 available=gauges.available,
-                reason="" if gauges.available else target.trouble or "not asked yet",
+                state=health.state,
+                reason=health.reason,
+                description=health.description,
+                timeline=target.timeline,
+                lag=target.lag,
+                epoch=self._app.fleet.of(target).epoch,
                 servers=gauges.connections,
                 borrowed=gauges.borrowed,
                 in_transaction=gauges.in_transaction,
@@ -336,7 +333,11 @@ class ProxyView:
         app = self._app
         if not app.listening:
             return False, "the proxy is not accepting connections"
-        troubles = [f"target {t.id}: {t.trouble}" for t in app.targets if t.trouble]
+        troubles = [
+            f"target {target.id}: {health.description}"
+            for target in app.targets
+            if (health := target.in_aws_words).state == "UNAVAILABLE"
+        ]
         if len(troubles) == len(app.targets):
             return False, "no target is available: " + "; ".join(troubles)
         return True, "listening, and a target is available"
@@ -386,6 +387,7 @@ class ProxyView:
         return ServerRow(
             id=server.id,
             target=server.target.id,
+            epoch=server.epoch,
             pool=_pool_name(server.pool),
             process_id=server.key[0] if server.key is not None else 0,
             tls=server.tls,
@@ -418,10 +420,6 @@ def _pool_name(pool: Pool[ServerConnection]) -> str:
     key = pool.key
     settings = "".join(f" {name}={value}" for name, value in key.startup)
     return f"{key.user}@{key.database}{settings}"
-
-
-def _role(target: Target) -> str:
-    return "READ_WRITE" if target.writable else "READ_ONLY"
 
 
 def _in_transaction(server: ServerConnection) -> bool:

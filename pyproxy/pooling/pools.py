@@ -9,6 +9,9 @@ Who gets a place when there is none left:
 - An idle server of another pool makes room, the one idle for longest.
 - A busy pool passes one on when another pool's first client has waited longer than its own and
   that pool has less than its fair share: so no pool starves beside a busy one.
+
+While the pools are `paused` (their target is suspected to be dead, or has another role now) nothing
+is lent and nothing opened; clients stand in line, and their time runs.
 """
 
 from __future__ import annotations
@@ -68,6 +71,10 @@ class Pools(Generic[S]):
         self._leaving: set[S] = set()
         # Borrowers that had to wait because every place in the budget was taken.
         self.waits = 0
+        # Nothing is lent or opened for the time being.
+        self.paused = False
+        # What those are told at once who would wait: nobody can be helped here.
+        self.refusal: ProxyError | None = None
 
     def __iter__(self) -> Iterator[Pool[S]]:
         return iter(self._pools.values())
@@ -89,7 +96,14 @@ class Pools(Generic[S]):
         if self.limits.connection_borrow_timeout <= 0:
             borrower.refused(borrow_timeout())
             return
+        if self.refusal is not None:
+            borrower.refused(self.refusal)
+            return
         borrower.waiting_since = self._clock()
+        self.stand(pool, borrower)
+
+    def stand(self, pool: Pool[S], borrower: Borrower[S]) -> None:
+        """Stand in line, with a wait that has begun elsewhere."""
         pool.wait(borrower)
         self._hungry[pool.key] = pool
         self.waits += self.used >= self.limits.max_connections
@@ -106,6 +120,10 @@ class Pools(Generic[S]):
 
         The borrower is called before this returns.
         """
+        if self.paused:
+            pool.hand_back(server)
+            server.idle_since = self._clock()
+            return
         if self._hungry:
             if self._must_yield(pool):
                 self.retire(pool, server, "its place is needed for another pool")
@@ -126,6 +144,28 @@ class Pools(Generic[S]):
         """Open what may be opened for those in line, the longest wait first."""
         for pool in sorted(self._hungry.values(), key=_longest_wait):
             self._grow(pool)
+
+    def pause(self) -> None:
+        """Lend and open nothing until `resume`; servers at rest are put away."""
+        self.paused = True
+        for pool in self._pools.values():
+            pool.put_away()
+
+    def resume(self) -> None:
+        """Lend and open again, at once and whatever failed before."""
+        self.paused = False
+        for pool in list(self._pools.values()):
+            pool.failure, pool.retry_at = "", 0.0
+            for server in pool.bring_back():
+                self.release(pool, server)
+        self.serve()
+
+    def refuse(self, error: ProxyError | None) -> None:
+        """Send those in line away with `error`, and all who come; None: they may wait again."""
+        self.refusal = error
+        if error is not None:
+            for pool in list(self._hungry.values()):
+                self._dismiss(pool, error)
 
     def expire(self) -> None:
         """Refuse those who have waited too long (E-PG-16)."""
@@ -152,10 +192,7 @@ class Pools(Generic[S]):
         delay = LAST_RETRY if pool.failure else FIRST_RETRY
         pool.failure, pool.retry_at = why, self._clock() + delay
         if error is not None:
-            self._hungry.pop(pool.key, None)
-            for borrower in list(pool.waiting):
-                pool.leave(borrower)
-                borrower.refused(error)
+            self._dismiss(pool, error)
             pool.retry_at = 0.0
         self.serve()
 
@@ -171,9 +208,6 @@ class Pools(Generic[S]):
         self._leaving.discard(server)
         pool.size -= 1
         self.used -= 1
-        if not pool.size:
-            # The next server may be of another version or role: ask again (C-21).
-            pool.parameters = None
         if self._hungry:
             self.serve()
 
@@ -200,12 +234,20 @@ class Pools(Generic[S]):
     def close_idle(self, why: str) -> None:
         """Close every idle server: a changed secret, init query or target."""
         for pool in self._pools.values():
-            for server in list(pool.idle):
+            for server in [*pool.idle, *pool.shelf]:
                 self.retire(pool, server, why)
 
     # -- inside --------------------------------------------------------------------------------
 
+    def _dismiss(self, pool: Pool[S], error: ProxyError) -> None:
+        self._hungry.pop(pool.key, None)
+        for borrower in list(pool.waiting):
+            pool.leave(borrower)
+            borrower.refused(error)
+
     def _grow(self, pool: Pool[S]) -> None:
+        if self.paused:
+            return
         now = self._clock()
         while pool.opening < len(pool.waiting) and now >= pool.retry_at:
             if self.used >= self.limits.max_connections:

@@ -116,6 +116,8 @@ async def ask(
     Settings that it changes are entered in `parameters`. Rows beyond a megabyte are dropped.
     Raises Refused when a statement fails.
     """
+    if stream.transport.is_closing():
+        raise ConnectionResetError("the connection is closed")
     stream.write(frontend.Query(sql.encode()).encode())
     rows: list[tuple[bytes | None, ...]] = []
     failure: backend.ErrorResponse | None = None

@@ -17,11 +17,13 @@ from pyproxy.pinning.classifier import Classifier, Pin, Verdict
 from pyproxy.pinning.ledger import Facts, Ledger
 from pyproxy.postgres.cancel import CancelKeys
 from pyproxy.postgres.observer import Observer
-from pyproxy.postgres.servers import Servers
 from pyproxy.postgres.statements import Catalog
 
 if TYPE_CHECKING:
+    from pyproxy.postgres.fleet import Fleet
+    from pyproxy.postgres.login import FirstServer
     from pyproxy.postgres.server import ServerConnection
+    from pyproxy.postgres.servers import Servers
     from pyproxy.postgres.session import Session
 
 
@@ -31,7 +33,8 @@ class Endpoint:
     def __init__(
         self,
         name: str,
-        servers: Servers,
+        role: str,
+        fleet: Fleet,
         classifier: Classifier,
         catalog: Catalog,
         ledger: Ledger,
@@ -43,8 +46,9 @@ class Endpoint:
         session_mode: bool,
     ) -> None:
         self.name = name
-        self.servers = servers
-        self.pools: Final = servers.pools
+        # READ_WRITE or READ_ONLY: which targets its clients are sent to.
+        self.role: Final = role
+        self.fleet: Final = fleet
         self.classifier = classifier
         self.catalog = catalog
         self.ledger = ledger
@@ -56,6 +60,8 @@ class Endpoint:
         self.session_mode = session_mode
         self.counters: Final = ClientCounters()
         self.sessions: set[Session] = set()
+        # Logins that wait for the first server of a pool.
+        self.visitors: set[FirstServer] = set()
         self._clock = asyncio.get_running_loop().time
 
     # -- borrowing -----------------------------------------------------------------------------
@@ -67,12 +73,12 @@ class Endpoint:
 
     def waited(self, session: Session) -> None:
         """A server was lent after a wait."""
-        self.servers.target.counters.borrow_requests += 1
+        session.home.target.counters.borrow_requests += 1
         self.counters.borrow_latency.observe(self._clock() - session.waiting_since)
 
-    def borrow_aborted(self) -> None:
+    def borrow_aborted(self, home: Servers) -> None:
         """A wait ended without a server: too long, refused, or the client is gone (M-22)."""
-        counters = self.servers.target.counters
+        counters = home.target.counters
         counters.borrow_requests += 1
         counters.borrow_requests_aborted += 1
 

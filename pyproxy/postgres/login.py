@@ -23,12 +23,13 @@ from pyproxy.auth.exchange import Accepted, Refusal
 from pyproxy.errors import ProxyError
 from pyproxy.logs import format_address
 from pyproxy.pinning.classifier import Pin
-from pyproxy.pooling.pool import Pool, PoolKey
+from pyproxy.pooling.pool import PoolKey
 from pyproxy.postgres.endpoint import Endpoint
 from pyproxy.postgres.gate import Gate
 from pyproxy.postgres.parameters import Requested, reported_application_name, requested
 from pyproxy.postgres.relay import Relay
 from pyproxy.postgres.server import ServerConnection
+from pyproxy.postgres.servers import Servers
 from pyproxy.postgres.session import LINGER
 from pyproxy.postgres.watched import WatchedRelay
 from pyproxy.stream import LoginStream, part_with
@@ -36,6 +37,8 @@ from pyproxy.stream import LoginStream, part_with
 # PostgreSQL's own authentication_timeout, in seconds. Waiting for a database connection comes
 # after it, and has a limit of its own: connection_borrow_timeout.
 LOGIN_TIMEOUT: Final = 60.0
+# How long a login waits for the settings of a database when older ones are known, in seconds.
+PATIENCE: Final = 1.0
 # SSLRequest and GSSENCRequest, each once; a peer that asks more often wants no answer.
 _NEGOTIATIONS: Final = 2
 # The type of a TLS record that carries a handshake (RFC 8446, 5.1).
@@ -106,9 +109,14 @@ class _Visit:
             self._gate.admit()
             wanted = self._examine(greeting)
             await self._authenticate(greeting, wanted.user)
-        pool = endpoint.pools.pool(PoolKey(wanted.user, wanted.database, wanted.pooled))
-        reported = await self._reported(pool)
-        self._welcome(greeting, pool, wanted, reported)
+        key = PoolKey(wanted.user, wanted.database, wanted.pooled)
+        home = endpoint.fleet.home(endpoint.role)
+        reported = home.pools.pool(key).parameters
+        if reported is None or not home.pools.pool(key).size:
+            reported = await self._ask_for_settings(home, key)
+            # The role may have moved meanwhile.
+            home = endpoint.fleet.home(endpoint.role)
+        self._welcome(greeting, home, wanted, key, reported)
 
     # -- TLS and startup -----------------------------------------------------------------------
 
@@ -237,21 +245,31 @@ class _Visit:
 
     # -- welcome -------------------------------------------------------------------------------
 
-    async def _reported(self, pool: Pool[ServerConnection]) -> dict[str, str]:
+    async def _ask_for_settings(self, home: Servers, key: PoolKey) -> dict[str, str]:
         """What the databases of this pool report at login (C-21).
 
         The first client of a pool waits for a server, so that a database or role that does not
-        exist is reported now, in the database's words (C-20, E-PG-17).
+        exist is reported now, in the database's words (C-20, E-PG-17). If there was one before and
+        none comes, what that has reported will do: clients are let in while a primary is being
+        replaced (FO-01).
         """
-        while pool.parameters is None:
-            await _FirstServer(self._endpoint, pool).arrived
-        return pool.parameters
+        known = home.pools.pool(key).parameters
+        visitor = FirstServer(self._endpoint, home, key)
+        patience = PATIENCE if known is not None else None
+        try:
+            await asyncio.wait({visitor.arrived}, timeout=patience)
+            if known is not None and not visitor.arrived.done():
+                return known
+            return await visitor.arrived
+        finally:
+            visitor.arrived.cancel()
 
     def _welcome(
         self,
         greeting: Greeting,
-        pool: Pool[ServerConnection],
+        home: Servers,
         wanted: Requested,
+        key: PoolKey,
         reported: dict[str, str],
     ) -> None:
         """AuthenticationOk, the settings, ReadyForQuery; the session begins."""
@@ -260,7 +278,8 @@ class _Visit:
         session = kind(
             self.id,
             endpoint,
-            pool,
+            home,
+            home.pools.pool(key),
             application_name=wanted.application_name,
             conforming=reported.get("standard_conforming_strings") != "off",
             tls=greeting.tls,
@@ -315,31 +334,43 @@ class _Visit:
         endpoint.log.client_closed_by_proxy(self.id, why)
 
 
-class _FirstServer:
+class FirstServer:
     """Stands in line like a session, only to see that a server of the pool can be had."""
 
-    def __init__(self, endpoint: Endpoint, pool: Pool[ServerConnection]) -> None:
+    def __init__(self, endpoint: Endpoint, home: Servers, key: PoolKey) -> None:
         self.waiting_since = 0.0
-        self.arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # What the server has reported at its login.
+        self.arrived: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
+        self.home = home
         self._endpoint = endpoint
-        self._pool = pool
+        self._pool = home.pools.pool(key)
+        endpoint.visitors.add(self)
         self.arrived.add_done_callback(self._left)
-        endpoint.pools.wait(pool, self)
+        home.pools.wait(self._pool, self)
+
+    def move(self, home: Servers) -> None:
+        """Wait for a server of another target; the time runs on."""
+        if self.arrived.done():
+            return
+        self.home.pools.leave(self._pool, self)
+        self.home, self._pool = home, home.pools.pool(self._pool.key)
+        home.pools.stand(self._pool, self)
 
     def lent(self, server: ServerConnection) -> None:
         """It is there; others may have it at once."""
         if not self.arrived.done():
-            self.arrived.set_result(None)
-        self._endpoint.servers.release(server)
+            self.arrived.set_result(server.baseline)
+        server.home.release(server)
 
     def refused(self, error: ProxyError) -> None:
         """It cannot be had."""
         if not self.arrived.done():
             self.arrived.set_exception(error)
 
-    def _left(self, arrived: asyncio.Future[None]) -> None:
+    def _left(self, arrived: asyncio.Future[dict[str, str]]) -> None:
+        self._endpoint.visitors.discard(self)
         if arrived.cancelled():
-            self._endpoint.pools.leave(self._pool, self)
+            self.home.pools.leave(self._pool, self)
 
 
 def _protocol_of(stream: LoginStream) -> str | None:

@@ -74,7 +74,7 @@ class Observer:
 
     def released(self, session: Session, server: ServerConnection) -> None:
         """An unpinned session gives back a server of which there is something to tell."""
-        servers = session.endpoint.servers
+        servers = server.home
         if server.known is not None:
             self._look(session, server)
         elif server.conversation.at_rest:
@@ -96,7 +96,7 @@ class Observer:
 
     def _look(self, session: Session, server: ServerConnection) -> None:
         """Ask the server what it has; lend it again if that is what it had after its login."""
-        log, client, servers = session.endpoint.log, session.id, session.endpoint.servers
+        log, client, servers = session.endpoint.log, session.id, server.home
         trail = session.take_trail()
         known = server.known
         assert known is not None

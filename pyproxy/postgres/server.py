@@ -23,6 +23,7 @@ from pyproxy.postgres.statements import ServerStatements
 
 if TYPE_CHECKING:
     from pyproxy.pooling.pool import Pool
+    from pyproxy.postgres.servers import Servers
     from pyproxy.postgres.session import Session
     from pyproxy.targets.target import Target
 
@@ -58,7 +59,9 @@ class ServerConnection(asyncio.Protocol):
         "cancels",
         "closing",
         "conversation",
+        "epoch",
         "fatal",
+        "home",
         "id",
         "idle_since",
         "key",
@@ -79,7 +82,7 @@ class ServerConnection(asyncio.Protocol):
     def __init__(
         self,
         identity: int,
-        target: Target,
+        home: Servers,
         pool: Pool[ServerConnection],
         parameters: dict[str, str],
         key: tuple[int, bytes] | None,
@@ -92,7 +95,11 @@ class ServerConnection(asyncio.Protocol):
         known: Row | None = None,
     ) -> None:
         self.id = identity
-        self.target = target
+        # The servers of its target, and that target.
+        self.home = home
+        self.target: Target = home.target
+        # The failover epoch in which it was opened: it is not lent in another.
+        self.epoch = home.epoch
         self.pool = pool
         self.transport: asyncio.Transport
         self.tls = tls

@@ -1,8 +1,11 @@
-"""The servers of one target group role: opened for the pools, reset, cut off, closed.
+"""The servers of one target: opened for the pools, reset, cut off, closed.
 
-The pools decide and this does: it picks the target, logs in with the user's secret, and reports
-how it went. A database that is away is tried again until the waiting clients' time is over; one
-that refuses the user or the database says so to those who wait (E-PG-17).
+The pools decide and this does: it logs in with the user's secret, and reports how it went. A
+database that is away is tried again until the waiting clients' time is over; one that refuses the
+user or the database says so to those who wait (E-PG-17).
+
+Which role the target has is the fleet's to say. Servers are of the epoch in which they were
+opened; when it ends they are lent no more (invariant 1), and each new one has to prove the role.
 """
 
 from __future__ import annotations
@@ -23,11 +26,11 @@ from pyproxy.logs import EventLog
 from pyproxy.metrics.counters import ProxyCounters
 from pyproxy.pinning.audit import LOOK, RELEASE
 from pyproxy.pooling.pool import Pool
-from pyproxy.pooling.pools import LAST_RETRY, PoolLimits, Pools
+from pyproxy.pooling.pools import PoolLimits, Pools
 from pyproxy.postgres.cancel import send_cancel
 from pyproxy.postgres.connect import Connected, Proof, Refused, connect
 from pyproxy.postgres.server import ServerConnection
-from pyproxy.targets.target import Target
+from pyproxy.targets.target import READ_ONLY, Target
 
 # How long a connection to a database may take to be logged in, in seconds.
 CONNECT_TIMEOUT: Final = 15.0
@@ -53,11 +56,11 @@ class ServerSettings:
 
 
 class Servers:
-    """Opens, resets and closes the servers of one role."""
+    """Opens, resets and closes the servers of one target."""
 
     def __init__(
         self,
-        targets: list[Target],
+        target: Target,
         credentials: Credentials,
         settings: ServerSettings,
         log: EventLog,
@@ -65,20 +68,28 @@ class Servers:
         counters: ProxyCounters,
         random_id: Callable[[], int],
         tls_context: Callable[[Target], ssl.SSLContext | None],
+        on_trouble: Callable[[Target], None],
     ) -> None:
         loop = asyncio.get_running_loop()
-        self.targets = targets
-        # Where new connections go.
-        self.target = targets[0]
+        self.target: Final = target
+        # What its servers are lent for; READ_WRITE and READ_ONLY have to be proven by each server
+        # that is opened, "" takes whatever the database is.
+        self.role = ""
+        # Counts up whenever the role may have changed hands.
+        self.epoch = 0
         self.settings = settings
         self._credentials = credentials
         self._log = log
         self._counters = counters
         self._random_id = random_id
         self._tls_context = tls_context
+        # Told when a server breaks or cannot be opened: the target may be dead.
+        self._on_trouble = on_trouble
         self._loop = loop
         # Tasks under way; the loop itself keeps only weak references.
         self._tasks: set[asyncio.Task[None]] = set()
+        # Those of them that open a server.
+        self._opening: set[asyncio.Task[None]] = set()
         self.pools: Pools[ServerConnection] = Pools(
             self._pool_limits(), open_server=self._start, close_server=self._close, clock=loop.time
         )
@@ -111,10 +122,46 @@ class Servers:
         idle = limits.max_connections * settings.max_idle_connections_percent // 100
         return PoolLimits(limits.allowed(settings.max_connections_percent), idle, timeout)
 
+    # -- the role ------------------------------------------------------------------------------
+
+    def take_role(self, role: str, epoch: int) -> None:
+        """Lend for `role`, after `resume`. Servers of another epoch are not lent again."""
+        if (role, epoch) != (self.role, self.epoch):
+            self.hold()
+            for task in self._opening:
+                task.cancel()
+            self.expire_servers("its target has another role now")
+            self.role, self.epoch = role, epoch
+
+    def resume(self) -> None:
+        """Lend again."""
+        if self.pools.paused:
+            self.pools.resume()
+
+    def hold(self) -> None:
+        """Lend nothing until it is known how the target is; what is lent stays so."""
+        if not self.pools.paused:
+            self.pools.pause()
+
+    def fence(self, why: str) -> None:
+        """The target has lost its role: end everything that its servers are doing."""
+        self.hold()
+        self.role = ""
+        for task in self._opening:
+            task.cancel()
+        for server in list(self.all):
+            session = server.session
+            # It may never answer again: to wait for it would keep its place in the budget.
+            server.abort(why)
+            if session is not None:
+                session.server_lost(server)
+
     # -- opening -------------------------------------------------------------------------------
 
     def _start(self, pool: Pool[ServerConnection]) -> None:
-        self._spawn(self._open(pool))
+        task = self._spawn(self._open(pool))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
 
     async def _open(self, pool: Pool[ServerConnection]) -> None:
         """Open one server for `pool` and tell the pools how it went."""
@@ -124,6 +171,11 @@ class Servers:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 connected = await self._connect(target, pool)
+            self._check_role(connected)
+        except asyncio.CancelledError:
+            # Its epoch has ended, or the proxy stops.
+            self.pools.open_failed(pool, "it is not wanted any more", None)
+            return
         except Refused as refused:
             why = refused.message
             # In a rotation the database is ahead of the secret for a moment (AU-12). As long as
@@ -146,11 +198,12 @@ class Servers:
             error = errors.unknown_error()
         else:
             target.trouble = ""
-            self._opened(pool, target, connected)
+            self._opened(pool, connected)
             return
         target.counters.setup_failed += 1
         self._log.note("WARN", f"no connection to target {target.id}: {why}")
-        self._next_target(target, failed=error is None)
+        if error is None:
+            self._on_trouble(target)
         self.pools.open_failed(pool, why, error)
         self._loop.call_later(max(pool.retry_at - self._loop.time(), 0) + 0.01, self.pools.serve)
 
@@ -194,21 +247,25 @@ class Servers:
             look=LOOK if self.settings.leak_guard else "",
         )
 
-    def _opened(self, pool: Pool[ServerConnection], target: Target, connected: Connected) -> None:
-        counters = target.counters
-        counters.requests_with_tls += connected.tls
-        limits = target.limits
-        if limits is not None and limits.in_recovery and len(self.targets) > 1:
-            connected.stream.transport.close()
-            counters.setup_failed += 1
-            self._next_target(target, failed=True)
-            self.pools.open_failed(pool, f"target {target.id} is read-only", None)
-            self._loop.call_later(LAST_RETRY / 10, self.pools.serve)
+    def _check_role(self, connected: Connected) -> None:
+        """Raise ConnectionError unless the database has shown the role that is asked of it.
+
+        The fence of each connection (lessons 26, 27): what the monitor has seen is a moment old.
+        """
+        assert self.target.limits is not None
+        in_recovery = self.target.limits.in_recovery
+        if not self.role or in_recovery == (self.role == READ_ONLY):
             return
-        counters.setup_succeeded += 1
+        connected.stream.transport.close()
+        raise ConnectionAbortedError("it is read-only" if in_recovery else "it is no standby")
+
+    def _opened(self, pool: Pool[ServerConnection], connected: Connected) -> None:
+        target = self.target
+        target.counters.requests_with_tls += connected.tls
+        target.counters.setup_succeeded += 1
         server = ServerConnection(
             self._random_id(),
-            target,
+            self,
             pool,
             connected.parameters,
             connected.key,
@@ -231,11 +288,6 @@ class Servers:
             transport.get_extra_info("peername"),
         )
         self.pools.opened(pool, server)
-
-    def _next_target(self, target: Target, *, failed: bool) -> None:
-        """The writer may be another one now: try the next."""
-        if failed and self.target is target:
-            self.target = self.targets[(self.targets.index(target) + 1) % len(self.targets)]
 
     # -- coming back ---------------------------------------------------------------------------
 
@@ -326,12 +378,15 @@ class Servers:
 
     def _closed(self, server: ServerConnection) -> None:
         self.all.discard(server)
+        if server.fatal or not server.closing:
+            self._on_trouble(self.target)
         why = server.closing or "the database closed it"
         self._log.note("INFO", f"The database connection closed. Reason: {why}.", None, server.id)
         self.pools.closed(server.pool, server)
 
     async def stop(self) -> None:
         """Close every server and wait until the databases have let go."""
+        self.pools.pause()
         for task in list(self._tasks):
             task.cancel()
         for server in list(self.all):
@@ -345,10 +400,11 @@ class Servers:
         for server in list(self.all):
             server.abort("the proxy is shutting down")
 
-    def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
+    def _spawn(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def _tls_problem(error: ssl.SSLError) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pyproxy.postgres.endpoint import Endpoint
     from pyproxy.postgres.prepared import Naming
     from pyproxy.postgres.server import ServerConnection
+    from pyproxy.postgres.servers import Servers
 
 # How long a client may take to read its last words before the connection is cut, in seconds.
 LINGER: Final = 5.0
@@ -54,6 +55,7 @@ class Session(asyncio.Protocol, ABC):
         "conforming",
         "ended",
         "endpoint",
+        "home",
         "id",
         "idle_since",
         "naming",
@@ -72,6 +74,7 @@ class Session(asyncio.Protocol, ABC):
         self,
         identity: int,
         endpoint: Endpoint,
+        home: Servers,
         pool: Pool[ServerConnection],
         *,
         application_name: str | None,
@@ -82,6 +85,8 @@ class Session(asyncio.Protocol, ABC):
     ) -> None:
         self.id = identity
         self.endpoint = endpoint
+        # Whose servers it borrows, and from which of their pools.
+        self.home = home
         self.pool = pool
         self.transport: asyncio.Transport
         self.tls = tls
@@ -195,7 +200,7 @@ class Session(asyncio.Protocol, ABC):
         pool = self.pool
         server = pool.take()
         if server is None:
-            self.endpoint.pools.wait(pool, self)
+            self.home.pools.wait(pool, self)
             return None
         self.endpoint.borrowed_at_once(server)
         self._take(server)
@@ -241,8 +246,20 @@ class Session(asyncio.Protocol, ABC):
 
     def refused(self, error: ProxyError) -> None:
         """There is no server for us: tell the client, and part."""
-        self.endpoint.borrow_aborted()
+        self.endpoint.borrow_aborted(self.home)
         self.end(error.in_session(), str(error))
+
+    def move(self, home: Servers) -> None:
+        """Borrow another target's servers from now on; a wait goes on there, with its time."""
+        pool = home.pools.pool(self.pool.key)
+        waiting = self.waiting
+        if waiting:
+            self.home.pools.leave(self.pool, self)
+        self.pool.clients -= 1
+        pool.clients += 1
+        self.home, self.pool = home, pool
+        if waiting:
+            home.pools.stand(pool, self)
 
     def _go_on(self) -> None:
         """Walk what was held back."""
@@ -262,7 +279,7 @@ class Session(asyncio.Protocol, ABC):
         if server.suspects is not None:
             self.endpoint.observer.released(self, server)
         else:
-            self.endpoint.servers.release(server)
+            server.home.release(server)
 
     def unobserved(self, server: ServerConnection) -> bool:
         """Is the session not pinned, and what is being answered not our own query?"""
@@ -284,7 +301,7 @@ class Session(asyncio.Protocol, ABC):
         """A CancelRequest with our key: stop what we have running, and nobody else."""
         server = self.server
         if server is not None and server.conversation.owed:
-            self.endpoint.servers.cancel(server)
+            server.home.cancel(server)
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -313,8 +330,8 @@ class Session(asyncio.Protocol, ABC):
         server = self.server
         if server is None:
             if self._held:
-                endpoint.pools.leave(self.pool, self)
-                endpoint.borrow_aborted()
+                self.home.pools.leave(self.pool, self)
+                endpoint.borrow_aborted(self.home)
             return
         conversation = server.conversation
         if (conversation.settled or conversation.skipping) and not self._passing:
@@ -328,13 +345,13 @@ class Session(asyncio.Protocol, ABC):
         else:
             self.server = None
             endpoint.log.closed_mid_request(self.id, server.id)
-            endpoint.servers.cut(server, "its client was closed in the middle of a request")
+            server.home.cut(server, "its client was closed in the middle of a request")
 
     def _give_back(self, server: ServerConnection) -> None:
         """The client has ended and nothing is owed: reset what it has changed (invariant 2)."""
         self.server = None
         server.session = None
-        servers = self.endpoint.servers
+        servers = server.home
         if self.pin is not None or self.endpoint.session_mode:
             self.endpoint.unpinned(self)
             if self.pin is not None and self.pin.destroys:
@@ -353,9 +370,13 @@ class Session(asyncio.Protocol, ABC):
         self.server = None
         if self.ended:
             return
-        if self.pin is not None:
+        server.target.sessions_lost += 1
+        pin = self.pin
+        if pin is not None:
             self.endpoint.unpinned(self)
-        error = None if server.fatal else errors.server_lost()
+        error = None
+        if not server.fatal:
+            error = errors.server_lost(pinned_for=pin.reason if pin is not None else "")
         self.end(error, "the database connection was lost")
 
     # -- upkeep --------------------------------------------------------------------------------
@@ -374,7 +395,7 @@ class Session(asyncio.Protocol, ABC):
     @property
     def waits(self) -> int:
         """How many clients have had to wait for a server of its target since the start."""
-        return self.endpoint.pools.waits
+        return self.home.pools.waits
 
     def overdue(self, now: float, idle_timeout: float, max_life: float) -> str:
         """Why it should be closed now, or "". A client with a request under way never is (S-01)."""

@@ -7,6 +7,10 @@ from typing import Final, NamedTuple
 from pyproxy.config import TargetConfig
 from pyproxy.metrics.counters import TargetCounters
 
+READ_WRITE: Final = "READ_WRITE"
+READ_ONLY: Final = "READ_ONLY"
+UNKNOWN: Final = "UNKNOWN"
+
 # Asked once on a new server connection. Every name is qualified: a client's search_path must
 # never decide what the proxy itself runs (CVE-2025-12819 of PgBouncer).
 LIMITS_QUERY: Final = (
@@ -41,6 +45,19 @@ class Limits(NamedTuple):
         return max(1, min(share, self.max_connections - self.reserved))
 
 
+class TargetHealth(NamedTuple):
+    """How a target is, in AWS's words (TH-01 to TH-03)."""
+
+    state: str
+    """REGISTERING, AVAILABLE or UNAVAILABLE."""
+
+    role: str
+    """READ_WRITE, READ_ONLY or UNKNOWN."""
+
+    reason: str = ""
+    description: str = ""
+
+
 class Target:
     """A database instance and what the proxy knows of it."""
 
@@ -51,6 +68,15 @@ class Target:
         self.limits: Limits | None = None
         # Why the last attempt to connect failed; empty while it answers.
         self.trouble = ""
+        # What the monitor says; None while it says nothing, or there is none.
+        self.health: TargetHealth | None = None
+        # As the monitor saw it last: the timeline and position of its WAL in bytes, and how many
+        # seconds a standby's data is old.
+        self.timeline = 0
+        self.position = 0
+        self.lag = 0.0
+        # Sessions that were ended because their server here was gone.
+        self.sessions_lost = 0
 
     @property
     def id(self) -> str:
@@ -60,12 +86,25 @@ class Target:
     @property
     def available(self) -> bool:
         """Has it answered the last time it was asked?"""
-        return self.limits is not None and not self.trouble
+        return self.in_aws_words.state == "AVAILABLE"
 
     @property
-    def writable(self) -> bool:
-        """Is it, as far as is known, no standby?"""
-        return self.limits is None or not self.limits.in_recovery
+    def role(self) -> str:
+        """READ_WRITE or READ_ONLY, as far as is known."""
+        if self.health is not None and self.health.role != UNKNOWN:
+            return self.health.role
+        return READ_WRITE if self.limits is None or not self.limits.in_recovery else READ_ONLY
+
+    @property
+    def in_aws_words(self) -> TargetHealth:
+        """How it is: by the monitor, else by what the connections of clients went through."""
+        if self.health is not None:
+            return self.health
+        if self.trouble:
+            return TargetHealth("UNAVAILABLE", UNKNOWN, "CONNECTION_FAILED", self.trouble)
+        if self.limits is None:
+            return TargetHealth("REGISTERING", UNKNOWN)
+        return TargetHealth("AVAILABLE", self.role)
 
     def __repr__(self) -> str:
         return f"<Target {self.id} {self.config.host}:{self.config.port}>"

@@ -132,6 +132,16 @@ class Proxy:
             time.sleep(0.02)
         raise AssertionError(f"not at rest: {self.api('servers')}")
 
+    def await_borrowed(self, count: int, seconds: float = 10.0) -> None:
+        """Wait until so many servers are lent."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            rows = self.api("servers")["servers"]
+            if sum(row["state"] == "BORROWED" for row in rows) == count:
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"not {count} borrowed: {self.api('servers')}")
+
 
 def configuration(postgres: Postgres, **changes: Any) -> Config:
     """A configuration as a value; `changes` name its sections, or keys of the pool."""
@@ -177,7 +187,7 @@ def start_proxy(
     """A proxy of its own for one test; `loop` is "uvloop" or "asyncio"."""
     config = configuration(postgres, **changes)
     (folder / "pyproxy.yaml").write_text(yaml.safe_dump(config))
-    users = ("app", "md5", "clear", "trusted")
+    users = ("app", "md5", "clear", "trusted", "rdsproxyadmin")
     secrets = {user: {"username": user, "password": PASSWORD} for user in users}
     (folder / "secrets.yaml").write_text(yaml.safe_dump(secrets))
     with (folder / "pyproxy.log").open("wb") as log:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from pyproxy.errors import ProxyError
+from pyproxy.errors import ProxyError, no_reader
 from pyproxy.pooling.pool import Pool, PoolKey
 from pyproxy.pooling.pools import IDLE_MARK, MAX_LIFE, PoolLimits, Pools
 
@@ -272,16 +272,73 @@ def test_an_old_server_is_closed_when_idle_and_not_with_the_others_of_its_age() 
     assert len(set(ages)) > 5
 
 
-def test_a_pool_without_servers_forgets_what_the_last_one_reported() -> None:
-    """Lessons 33: the next one may be of another version."""
+def test_paused_pools_lend_and_open_nothing_and_go_on_where_they_stopped() -> None:
+    """A target under suspicion: whoever comes waits, and nobody gets a server meanwhile."""
+    house = House(2)
+    pool = house.pool()
+    first, second = house.borrow(pool), house.borrow(pool)
+    house.settle()
+    house.release(first)
+    house.pools.pause()
+    third = house.borrow(pool)
+    house.release(second)
+    assert third.server is None and not pool.idle and len(pool.shelf) == 2
+    house.pools.resume()
+    assert third.server is not None
+    assert len(pool.idle) == 1 and not pool.shelf
+
+
+def test_resuming_opens_at_once_whatever_failed_before() -> None:
+    house = House(1)
+    pool = house.pool()
+    client = house.borrow(pool)
+    house.opening.clear()
+    house.pools.pause()
+    house.pools.open_failed(pool, "connection refused", None)
+    assert not house.opening
+    house.pools.resume()
+    assert house.opening == [pool]
+    house.settle()
+    assert client.server is not None
+
+
+def test_a_wait_that_began_elsewhere_keeps_its_time() -> None:
+    house = House(1, timeout=10.0)
+    pool = house.pool()
+    house.pools.pause()
+    client = Client()
+    client.waiting_since = house.now - 9
+    house.pools.stand(pool, client)
+    house.now += 2
+    house.pools.expire()
+    assert client.error is not None and client.error.sqlstate == "08000"
+
+
+def test_where_nobody_can_be_helped_those_who_wait_and_those_who_come_are_refused() -> None:
+    """FO-04: no readers at all are an immediate error."""
+    house = House(1)
+    pool = house.pool()
+    house.pools.pause()
+    early = house.borrow(pool)
+    house.pools.refuse(no_reader())
+    late = house.borrow(pool)
+    assert early.error is not None and late.error is not None
+    house.pools.refuse(None)
+    assert house.borrow(pool).error is None
+
+
+def test_a_shelved_server_that_dies_is_gone() -> None:
     house = House(1)
     pool = house.pool()
     client = house.borrow(pool)
     house.settle()
-    pool.parameters = {"server_version": "17"}
-    assert client.server is not None
-    house.pools.closed(pool, client.server)
-    assert pool.parameters is None
+    server = client.server
+    assert server is not None
+    house.release(client)
+    house.pools.pause()
+    house.pools.closed(pool, server)
+    house.pools.resume()
+    assert not pool.idle and not pool.size
 
 
 def test_an_unused_pool_is_forgotten_and_a_used_one_is_not() -> None:

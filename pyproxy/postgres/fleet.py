@@ -1,0 +1,115 @@
+"""The servers of all targets, and whose of them the clients of a role borrow.
+
+The monitor decides who has which role (`targets.failover`); the fleet carries it out. A client is
+at home at one target's servers. When a role moves, idle clients are sent to its new home without
+noticing, waiting ones go on waiting there with their time, and what is under way at a target that
+lost its role by force is ended with one error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Final
+
+from pyproxy import errors
+from pyproxy.targets.failover import Decision
+from pyproxy.targets.target import READ_ONLY, READ_WRITE, Target
+
+if TYPE_CHECKING:
+    from pyproxy.postgres.endpoint import Endpoint
+    from pyproxy.postgres.login import FirstServer
+    from pyproxy.postgres.servers import Servers
+    from pyproxy.postgres.session import Session
+
+
+class Fleet:
+    """All servers, by target; in the order of the configuration."""
+
+    def __init__(self, servers: Iterable[Servers]) -> None:
+        self.servers: Final = tuple(servers)
+        self.endpoints: list[Endpoint] = []
+        # Where READ_WRITE clients are at home: at the writer, or the last one that there was.
+        self.writer = self.servers[0]
+        # Those whose role is READ_ONLY now.
+        self._readers: list[Servers] = []
+
+    def __iter__(self) -> Iterator[Servers]:
+        return iter(self.servers)
+
+    def of(self, target: Target) -> Servers:
+        """The servers of a target."""
+        return next(servers for servers in self.servers if servers.target is target)
+
+    def home(self, role: str) -> Servers:
+        """Whose servers a new client of an endpoint with this role borrows."""
+        return self.writer if role == READ_WRITE else self._reader()
+
+    def wait_for_roles(self) -> None:
+        """Lend nothing before the first decision."""
+        for servers in self.servers:
+            servers.hold()
+
+    # -- carrying out --------------------------------------------------------------------------
+
+    def steer(self, decision: Decision, epoch: int) -> None:
+        """Give every target its role, and send the clients where the roles are now.
+
+        Nothing waits in here: between a decision and its act nobody borrows anything.
+        """
+        serving = []
+        self._readers.clear()
+        for servers in self.servers:
+            name = servers.target.id
+            if name == decision.writer:
+                self.writer = servers
+                servers.take_role(READ_WRITE, epoch)
+                serving.append(servers)
+            elif name in decision.readers:
+                servers.take_role(READ_ONLY, servers.epoch if servers.role == READ_ONLY else epoch)
+                self._readers.append(servers)
+            elif name in decision.fenced:
+                servers.fence(f"target {name} has lost its role")
+            else:
+                servers.hold()
+        self._send_home()
+        no_reader = errors.no_reader() if decision.readerless else None
+        for servers in self.servers:
+            servers.pools.refuse(None if servers is self.writer else no_reader)
+        for servers in (*serving, *self._readers):
+            servers.resume()
+
+    def _send_home(self) -> None:
+        """Move whoever is at home where its role is not any more, the longest wait first."""
+        for endpoint in self.endpoints:
+            clients: list[Session | FirstServer] = [*endpoint.sessions, *endpoint.visitors]
+            for client in sorted(clients, key=_waiting_since):
+                if not self._at_home(client.home, endpoint.role):
+                    home = self.home(endpoint.role)
+                    if home is not client.home:
+                        client.move(home)
+
+    def _at_home(self, home: Servers, role: str) -> bool:
+        if role == READ_WRITE:
+            return home is self.writer
+        return home in self._readers
+
+    # -- readers -------------------------------------------------------------------------------
+
+    def _reader(self) -> Servers:
+        """The reader with the least clients for its size (C-17).
+
+        When none serves (FO-04): one that may, once it is back.
+        """
+        others = [servers for servers in self.servers if servers is not self.writer]
+        return min(self._readers or others or self.servers, key=_load)
+
+
+def _load(servers: Servers) -> float:
+    """Clients at home there, per connection that its database allows."""
+    limits = servers.target.limits
+    clients = sum(pool.clients for pool in servers.pools)
+    return clients / (limits.max_connections if limits is not None else 1)
+
+
+def _waiting_since(client: Session | FirstServer) -> float:
+    return client.waiting_since
