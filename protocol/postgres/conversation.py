@@ -43,6 +43,7 @@ from protocol.postgres.errors import ProtocolError
 IDLE: Final = 0x49  # 'I'
 IN_TRANSACTION: Final = 0x54  # 'T'
 FAILED: Final = 0x45  # 'E'
+_STATUSES: Final = (IDLE, IN_TRANSACTION, FAILED)
 
 PARSE: Final = 1
 BIND: Final = 2
@@ -200,6 +201,8 @@ class Conversation:
         self._drop_copy_ends()
         if not self.owed or self.owed[0].kind not in (SYNC, QUERY, FUNCTION_CALL):
             raise ProtocolError(f"a ReadyForQuery that nobody asked for: {self}")
+        if status not in _STATUSES:
+            raise ProtocolError(f"a ReadyForQuery of the unknown status {status}")
         answered = self.owed.popleft()
         self._drop_copy_ends()
         self.copying = False

@@ -18,14 +18,13 @@ from protocol.postgres.scram import ClientExchange, Salter, salted_password
 from protocol.postgres.startup import StartupMessage
 from pyproxy.pinning.audit import Row
 from pyproxy.pooling.pool import PoolKey
+from pyproxy.postgres.server import remember
 from pyproxy.stream import LoginStream, dial
 from pyproxy.targets.target import LIMITS_QUERY, Limits, Target
 
 # Answers to the first questions are a row or two. More than this, in bytes, is dropped: the init
 # query may be anything, and the database may not be one.
 _MAX_ANSWER: Final = 1 << 20
-# PostgreSQL reports some fifteen settings.
-_MAX_REPORTED: Final = 256
 
 
 class Refused(Exception):
@@ -143,9 +142,7 @@ async def ask(
 def _report(body: bytes, parameters: dict[str, str]) -> None:
     """Enter a ParameterStatus."""
     name, value = backend.ParameterStatus.decode(body)
-    if len(parameters) >= _MAX_REPORTED:
-        raise ProtocolError(f"the database reports more than {_MAX_REPORTED} settings")
-    parameters[name.decode(errors="replace")] = value.decode(errors="replace")
+    remember(parameters, name.decode(errors="replace"), value.decode(errors="replace"))
 
 
 def _limits(rows: list[tuple[bytes | None, ...]]) -> Limits:

@@ -187,7 +187,7 @@ class Naming(Names):
         self.moved = False
         conversation = server.conversation
         nul = data.find(0, pos + 6, end)
-        if data[pos + 5] != STATEMENT or nul < 0:
+        if nul < 0 or data[pos + 5] != STATEMENT:
             conversation.extended(OWED_DESCRIBE)
             return None
         name = data[pos + 6 : nul]
@@ -204,7 +204,7 @@ class Naming(Names):
         """Close of a statement or a portal. The server keeps what others may still use."""
         conversation = server.conversation
         nul = data.find(0, pos + 6, end)
-        if data[pos + 5] != STATEMENT or nul < 0:
+        if nul < 0 or data[pos + 5] != STATEMENT:
             conversation.extended(OWED_CLOSE)
             return None
         name = data[pos + 6 : nul]

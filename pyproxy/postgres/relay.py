@@ -42,6 +42,7 @@ from protocol.postgres.errors import ProtocolError
 from protocol.postgres.framing import HEADER
 from pyproxy import errors
 from pyproxy.errors import ProxyError
+from pyproxy.postgres.headers import SMALL_MESSAGE, STREAMED, check_request, reply_streams
 from pyproxy.postgres.names import Forgetting
 from pyproxy.postgres.parameters import reported_application_name
 from pyproxy.postgres.prepared import Naming
@@ -54,59 +55,8 @@ if TYPE_CHECKING:
 # The longest Query or Parse that is held to be judged and remembered as a whole; a longer one is
 # over the 16 kB of PIN-ALL-01 many times and streams through.
 HOLD_LIMIT: Final = 256 * 1024
-# PostgreSQL's own limits (src/include/libpq/libpq.h): PQ_SMALL_MESSAGE_LIMIT for messages that
-# are a name or less, PQ_LARGE_MESSAGE_LIMIT for the rest.
-SMALL_MESSAGE: Final = 10_000
-LARGE_MESSAGE: Final = 0x3FFF_FFFE
-# How much of an ErrorResponse must be here to know its severity and SQLSTATE.
-ERROR_HEAD: Final = 256
-
-_LARGE: Final = frozenset(
-    {frontend.QUERY, frontend.PARSE, frontend.BIND, frontend.COPY_DATA, frontend.FUNCTION_CALL}
-)
-_SMALL: Final = frozenset(
-    {
-        frontend.CLOSE,
-        frontend.COPY_DONE,
-        frontend.COPY_FAIL,
-        frontend.DESCRIBE,
-        frontend.EXECUTE,
-        frontend.FLUSH,
-        frontend.SYNC,
-        frontend.TERMINATE,
-    }
-)
-# Replies that are looked at whole; they are short. The others may stream.
-_WHOLE: Final = frozenset(
-    {
-        backend.READY_FOR_QUERY,
-        backend.COMMAND_COMPLETE,
-        backend.PARAMETER_STATUS,
-        backend.PARSE_COMPLETE,
-        backend.BIND_COMPLETE,
-        backend.CLOSE_COMPLETE,
-        backend.NO_DATA,
-        backend.PORTAL_SUSPENDED,
-        backend.EMPTY_QUERY_RESPONSE,
-        backend.COPY_IN_RESPONSE,
-        backend.NOTIFICATION_RESPONSE,
-    }
-)
-_STREAMED: Final = frozenset(
-    {
-        backend.DATA_ROW,
-        backend.COPY_DATA,
-        backend.ROW_DESCRIPTION,
-        backend.PARAMETER_DESCRIPTION,
-        backend.NOTICE_RESPONSE,
-        backend.COPY_OUT_RESPONSE,
-        backend.COPY_DONE,
-        backend.FUNCTION_CALL_RESPONSE,
-        backend.ERROR_RESPONSE,
-    }
-)
-# The longest reply that is held to be looked at; a longer one is a server out of step.
-_HELD_REPLY: Final = 1 << 20
+# A CommandComplete has at least the end of its tag.
+_SHORTEST_COMPLETE: Final = 6
 
 # How the command tags begin that `_on_tag` looks for; SET, which begins as SELECT does, is the only
 # one of three letters and known by the size of its message.
@@ -164,7 +114,7 @@ class Relay(Requests):
         while size - pos >= 5:
             tag, length = HEADER.unpack_from(data, pos)
             end = pos + 1 + length
-            problem = _check_header(tag, length)
+            problem = check_request(tag, length)
             if problem is not None:
                 break
             if end > size and not self._streams(data, pos, size, tag, length):
@@ -238,6 +188,9 @@ class Relay(Requests):
 
     def on_server(self, server: ServerConnection, data: bytes) -> None:
         """Bytes from the server that this session holds."""
+        if server.fatal and not server.passing:
+            # Exactly one FATAL ends a connection: nothing that follows is passed on.
+            return
         try:
             self._walk_replies(server, data)
         except ProtocolError as error:
@@ -262,19 +215,20 @@ class Relay(Requests):
         if server.passing:
             pos = min(server.passing, size)
             server.passing -= pos
-            if hiding:
+            if server.passing_dropped:
                 keep = pos
         while size - pos >= 5:
             tag, length = HEADER.unpack_from(data, pos)
             end = pos + 1 + length
             if length < 4:
                 raise ProtocolError(f"a reply {chr(tag)!r} of {length} bytes")
-            if end > size and not _reply_streams(tag, length, size - pos):
+            if end > size and not reply_streams(tag, length, size - pos):
                 break
             hidden = hiding
             if tag != backend.DATA_ROW and tag != backend.COPY_DATA:
                 if tag == backend.READY_FOR_QUERY:
-                    answered = server.conversation.ready(data[pos + 5])
+                    # Without its status it is as good as one with an unknown status.
+                    answered = server.conversation.ready(data[pos + 5] if length == 5 else 0)
                     hidden = answered.hidden
                     hiding = bool(owed) and owed[0] is HIDDEN_QUERY
                     ready = True
@@ -285,9 +239,10 @@ class Relay(Requests):
                     # A Sync of ours ends the segments that only we have asked for.
                     hidden = hiding or (bool(owed) and owed[0] is HIDDEN_SYNC)
                     if renamed and not hidden:
-                        out.append(data[keep:pos])
-                        out.append(renamed)
+                        out += data[keep:pos], renamed
                         keep = end
+                    if server.fatal:
+                        data, size = data[:end], min(end, size)
                 else:
                     hidden = self._on_reply(server, tag, data, pos, end) or hiding
             if hidden:
@@ -300,6 +255,7 @@ class Relay(Requests):
             pos = end
         if pos > size:
             server.passing = pos - size
+            server.passing_dropped = keep > size
             pos = size
         elif pos < size:
             server.tail = data[pos:]
@@ -347,6 +303,8 @@ class Relay(Requests):
         """Enter a reply in the conversation; is it one that the client must not see?"""
         conversation = server.conversation
         if tag == backend.COMMAND_COMPLETE:
+            if end - pos < _SHORTEST_COMPLETE or data[end - 1]:
+                raise ProtocolError("a CommandComplete without a tag")
             self._executed(server, conversation.executed())
             if data[pos + 5] in _TELLING or end - pos == _SET_SIZE:
                 self._on_tag(server, data[pos + 5 : end - 1])
@@ -371,7 +329,11 @@ class Relay(Requests):
         elif tag == backend.NOTIFICATION_RESPONSE:
             # LISTEN pins, so one for an unpinned session is another's leftover.
             return self.unobserved(server) and self.endpoint.observer.notified(self, server)
-        elif tag not in _STREAMED:
+        elif tag == backend.NOTICE_RESPONSE:
+            # What PostgreSQL remarks on a Parse that only we have asked for was said before.
+            owed = conversation.owed
+            return bool(owed) and owed[0].hidden
+        elif tag not in STREAMED:
             raise ProtocolError(f"a reply of type {tag} that nobody asked for")
         return False
 
@@ -407,7 +369,7 @@ class Relay(Requests):
         old = server.parameters.get(name)
         if self.unobserved(server):
             self.endpoint.observer.setting(self, server, name)
-        server.parameters[name] = value
+        server.report(name, value)
         if name == "standard_conforming_strings":
             self.conforming = value != "off"
         elif name == "application_name" and self._resets and self.application_name is not None:
@@ -473,27 +435,3 @@ class Relay(Requests):
     def _discarded(self, server: ServerConnection, entries: list[Owed]) -> None:
         if entries and self.naming is not None:
             self.naming.discarded(server, entries)
-
-
-def _check_header(tag: int, length: int) -> ProxyError | None:
-    """What PostgreSQL would end the connection for."""
-    if tag in _SMALL:
-        limit = SMALL_MESSAGE
-    elif tag in _LARGE:
-        limit = LARGE_MESSAGE
-    else:
-        return errors.protocol_violation(f"invalid frontend message type {tag}")
-    if 4 <= length <= limit:
-        return None
-    return errors.protocol_violation(f"invalid message length {length} of {chr(tag)!r}")
-
-
-def _reply_streams(tag: int, length: int, here: int) -> bool:
-    """May an incomplete reply be dealt with by its head? Raises ProtocolError for an impossible."""
-    if tag in _WHOLE:
-        if length > _HELD_REPLY:
-            raise ProtocolError(f"a reply {chr(tag)!r} of {length} bytes")
-        return False
-    if tag not in _STREAMED:
-        raise ProtocolError(f"a reply of type {tag} that nobody asked for")
-    return tag != backend.ERROR_RESPONSE or here >= ERROR_HEAD

@@ -17,7 +17,7 @@ from protocol.postgres.conversation import (
     OWED_FUNCTION_CALL,
     OWED_QUERY,
 )
-from pyproxy.postgres.prepared import STALL, STATEMENT, Naming, Rewritten
+from pyproxy.postgres.prepared import STALL, Naming, Rewritten
 from pyproxy.postgres.session import Session
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Requests(Session):
             self.endpoint.announced(self, server, statement.verdict)
             if naming.moved:
                 self._pin_for(server, statement.verdict)
-        pin = self.endpoint.classifier.parse(named=data[pos + 5] != 0)
+        pin = self.endpoint.classifier.parse(named=end > pos + 5 and data[pos + 5] != 0)
         if pin is not None:
             self._pin(server, pin)
         return answer
@@ -177,7 +177,7 @@ class Requests(Session):
     ) -> Rewritten | None:
         answer = self._names().close(server, data, pos, end)
         if answer is not STALL:
-            server.statements.counters.statements_closed += data[pos + 5] == STATEMENT
+            server.statements.counters.statements_closed += data[pos + 5 : pos + 6] == b"S"
         return answer
 
     def _remember_portal(self, portal: bytes, verdict: Verdict | None) -> None:

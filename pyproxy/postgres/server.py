@@ -41,6 +41,18 @@ _TERMINATE: Final = HEADER.pack(frontend.TERMINATE, 4)
 _SYNC: Final = HEADER.pack(frontend.SYNC, 4)
 
 
+# How many settings a database reports, each how long, at most: what it says is remembered.
+MAX_SETTINGS: Final = 256
+MAX_SETTING: Final = 1 << 16
+
+
+def remember(parameters: dict[str, str], name: str, value: str) -> None:
+    """Enter a ParameterStatus; raises ProtocolError for one that no database sends."""
+    if len(value) > MAX_SETTING or (len(parameters) >= MAX_SETTINGS and name not in parameters):
+        raise ProtocolError(f"it reports settings without end: {name[:60]}")
+    parameters[name] = value
+
+
 class ServerConnection(asyncio.Protocol):
     """A logged-in connection to a database."""
 
@@ -61,6 +73,7 @@ class ServerConnection(asyncio.Protocol):
         "conversation",
         "epoch",
         "fatal",
+        "full",
         "home",
         "id",
         "idle_since",
@@ -68,6 +81,7 @@ class ServerConnection(asyncio.Protocol):
         "known",
         "parameters",
         "passing",
+        "passing_dropped",
         "pool",
         "retiring",
         "session",
@@ -123,8 +137,11 @@ class ServerConnection(asyncio.Protocol):
         self.session: Session | None = None
         # The start of a message that is looked at only when whole.
         self.tail = b""
-        # Bytes of the current message still to come, forwarded as they come.
+        # Bytes of the current message still to come, forwarded as they come; or going nowhere.
         self.passing = 0
+        self.passing_dropped = False
+        # The database does not take what was written: whoever holds it must not write more.
+        self.full = False
         # Cancel requests on their way: it is not lent before they have arrived (invariant 1).
         self.cancels = 0
         # Close it when it comes back.
@@ -195,11 +212,13 @@ class ServerConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The database does not take more: the client has to wait."""
+        self.full = True
         if self.session is not None:
             self.session.server_full()
 
     def resume_writing(self) -> None:
         """It takes more again."""
+        self.full = False
         if self.session is not None:
             self.session.server_drained()
 
@@ -215,6 +234,10 @@ class ServerConnection(asyncio.Protocol):
         self._on_closed(self)
         if session is not None:
             session.server_lost(self)
+
+    def report(self, name: str, value: str) -> None:
+        """It reports a setting; raises ProtocolError for more than a database has to say."""
+        remember(self.parameters, name, value)
 
     # -- closing -------------------------------------------------------------------------------
 
@@ -326,7 +349,7 @@ class ServerConnection(asyncio.Protocol):
             self._on_error(backend.ErrorResponse.decode(body))
         elif tag == backend.PARAMETER_STATUS:
             name, value = backend.ParameterStatus.decode(body)
-            self.parameters[name.decode(errors="replace")] = value.decode(errors="replace")
+            self.report(name.decode(errors="replace"), value.decode(errors="replace"))
         elif tag == backend.COMMAND_COMPLETE and body.startswith(b"DISCARD ALL"):
             self.statements.forget_all()
             self.application_name = None

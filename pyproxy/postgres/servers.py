@@ -11,7 +11,6 @@ opened; when it ends they are lent no more (invariant 1), and each new one has t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -368,8 +367,11 @@ class Servers:
 
     async def _cancel(self, server: ServerConnection) -> None:
         assert server.key is not None
-        with contextlib.suppress(OSError, TimeoutError, ssl.SSLError):
+        try:
             await send_cancel(server.target, server.key, self._tls_context(server.target))
+        except (OSError, TimeoutError, ssl.SSLError, ProtocolError):
+            # It may be on its way still: whoever got the server next might be hit by it.
+            server.retiring = server.retiring or "a cancel request to it got no answer"
 
     # -- closing -------------------------------------------------------------------------------
 

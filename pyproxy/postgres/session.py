@@ -190,7 +190,9 @@ class Session(asyncio.Protocol, ABC):
             self._end(requests_stand=False)
 
     def _resume_reading(self) -> None:
-        if not self._blocked and not self.ended and not self.transport.is_closing():
+        if self._blocked or self.ended or self.transport.is_closing():
+            return
+        if self.server is None or not self.server.full:
             self.transport.resume_reading()
 
     # -- borrow and release --------------------------------------------------------------------
@@ -210,6 +212,8 @@ class Session(asyncio.Protocol, ABC):
         """The server is ours: make it look like ours."""
         self.server = server
         server.session = self
+        if server.full:
+            self.server_full()
         if server.application_name is not self.application_name:
             self._rename_application(server)
         if self.pin_on_borrow is not None:
@@ -276,6 +280,9 @@ class Session(asyncio.Protocol, ABC):
         self._portals = None
         if self._blocked:
             server.transport.resume_reading()
+        if server.full:
+            # It has yet to drain what it ignores (copy data after an error), and tells us no more.
+            self._resume_reading()
         if server.suspects is not None:
             self.endpoint.observer.released(self, server)
         else:
@@ -311,7 +318,7 @@ class Session(asyncio.Protocol, ABC):
             return
         self.endpoint.log.client_closed_by_proxy(self.id, why)
         transport = self.transport
-        if error is not None:
+        if error is not None and (self.server is None or not self.server.passing):
             transport.write(error.response())
         part_with(transport, LINGER)
         self._end(requests_stand=False)
@@ -375,7 +382,8 @@ class Session(asyncio.Protocol, ABC):
         if pin is not None:
             self.endpoint.unpinned(self)
         error = None
-        if not server.fatal:
+        # In the middle of a message of the server's, words of ours would be taken for its rest.
+        if not server.fatal and not server.passing:
             error = errors.server_lost(pinned_for=pin.reason if pin is not None else "")
         self.end(error, "the database connection was lost")
 
@@ -408,6 +416,6 @@ class Session(asyncio.Protocol, ABC):
             return ""
         if now - self.idle_since >= idle_timeout:
             return "it was idle for longer than idle_client_timeout"
-        if now - self.born >= max_life and server is None:
+        if now - self.born >= max_life and self.quiet:
             return "it has reached the maximum lifetime of a client connection"
         return ""

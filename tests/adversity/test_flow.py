@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from tests.support.messages import Bind, CopyData, CopyDone, Execute, Parse, Query, Sync
+from tests.support.fake_server import READY, FakeServer, Peer, error, honest
+from tests.support.messages import Bind, CopyData, CopyDone, Execute, Parse, Query, Sync, message
 from tests.support.postgres import Postgres, temporary_folder
 from tests.support.proxy import start_proxy
 from tests.support.wire import Wire, tags_of
@@ -93,3 +94,22 @@ def test_a_database_that_takes_nothing_holds_back_copy(postgres: Postgres) -> No
             writer.sock.setblocking(True)
             writer.send(rest, CopyDone())
             assert tags_of(writer.read_ready()) == "CZ"
+
+
+def test_a_writer_that_goes_on_after_its_copy_has_failed_is_read_on() -> None:
+    """Lesson 12: its server is lent on while that still swallows what it ignores."""
+
+    def answer(peer: Peer, tag: bytes, body: bytes) -> None:
+        if body.startswith(b"COPY"):
+            peer.say(message(b"G", b"\0\0\0"))
+            time.sleep(0.5)
+            peer.say(error("ERROR", "22P02", "no number"), READY)
+            time.sleep(0.5)
+        else:
+            honest(peer, tag, body)
+
+    with FakeServer(answer) as database, temporary_folder() as folder:  # noqa: SIM117
+        with start_proxy(folder, database) as proxy, proxy.wire() as wire:
+            late = CopyData(b"x" * 60_000).encode() * 400
+            wire.send(Query("COPY"), late, CopyDone(), Query("still"))
+            assert tags_of(wire.read_ready(2)) == "GEZTDCZ"

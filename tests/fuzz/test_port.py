@@ -152,6 +152,28 @@ def test_after_login(target: Proxy, witness: Wire) -> None:
         assert after.value("SHOW work_mem") == "4MB"
 
 
+@pytest.mark.parametrize(
+    "body", [b"", b"\0", b"S", b"P", b"s", b"S\0", b"\0\0", b"a\0b", b"\0\0\0"]
+)
+@pytest.mark.parametrize("tag", "QPBDECF")
+def test_bodies_that_are_too_short(
+    postgres: Postgres, target: Proxy, tag: str, body: bytes
+) -> None:
+    """Their errors are PostgreSQL's own, and cost nobody the connection."""
+    heard = []
+    for place in (postgres, target):
+        with place.wire() as wire:
+            data = message(tag.encode(), body)
+            wire.send_in_pieces(data + Sync().encode(), [len(data)])
+            replies = wire.read_ready(2 if tag in "QF" else 1)
+            heard.append(
+                [r.fields["C"] + r.fields["M"] if r.tag == "E" else r.tag for r in replies]
+            )
+            assert wire.value("SELECT 1") == "1"
+    assert heard[0] == heard[1]
+    assert "Traceback" not in target.log
+
+
 def test_memory_stays_bounded(target: Proxy, witness: Wire) -> None:
     """Half-open logins, and messages that promise a gigabyte."""
     before = target.memory()

@@ -365,6 +365,17 @@ def test_describe_of_a_statement_that_another_server_has(pair: tuple[Wire, Wire]
     assert tags_of(client.ask(Describe("S", "d"), Sync())) == "tTZ"
 
 
+def test_a_remark_on_a_parse_is_made_once(pair: tuple[Wire, Wire]) -> None:
+    """PS-03: the answer to an injected Parse is hidden with all that the server says about it."""
+    client, other = pair
+    replies = client.ask(*run("n", f"SELECT 1 AS {'long' * 30}"))
+    assert [r.fields["C"] for r in replies if r.tag == "N"] == ["42622"]
+    other.query("DISCARD ALL")
+    other.terminate()
+    replies = client.ask(Bind("", "n"), Execute(), Sync())
+    assert "".join(r.tag for r in replies) == "2DCZ"
+
+
 def test_no_line_of_the_log_is_a_traceback(narrow: Proxy) -> None:
     """Invariant 10: after all of the above."""
     assert "Traceback" not in Path(narrow.log_file).read_text()

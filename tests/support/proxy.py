@@ -20,7 +20,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import yaml
@@ -143,7 +143,14 @@ class Proxy:
         raise AssertionError(f"not {count} borrowed: {self.api('servers')}")
 
 
-def configuration(postgres: Postgres, **changes: Any) -> Config:
+class Database(Protocol):
+    """What a proxy may be put in front of: a real PostgreSQL or a fake one."""
+
+    @property
+    def port(self) -> int: ...
+
+
+def configuration(postgres: Database, **changes: Any) -> Config:
     """A configuration as a value; `changes` name its sections, or keys of the pool."""
     pool = {"max_connections_percent": 4, "connection_borrow_timeout": 20}
     for key in list(changes):
@@ -178,7 +185,7 @@ def configuration(postgres: Postgres, **changes: Any) -> Config:
 @contextlib.contextmanager
 def start_proxy(
     folder: Path,
-    postgres: Postgres,
+    postgres: Database,
     *,
     log_format: str = "text",
     loop: str = "uvloop",
