@@ -238,21 +238,43 @@ class HttpConfig:
     port: int = key(8432, "The port to listen on.", low=0, high=65_535)
 
 
+_PIN: Final = ("pin", "no_pin")
+
+
 @dataclass(frozen=True)
 class CompatibilityConfig:
     """Where AWS's documents are silent or disagree: which way to take."""
 
     set_local: str = key(
-        "pin", "Do `SET LOCAL` and `SET TRANSACTION` pin? (Q-01)", choices=("pin", "no_pin")
+        "pin",
+        "Do `SET LOCAL`, `SET CONSTRAINTS` and `SET TRANSACTION` pin? (PIN-PG-11, 14)",
+        choices=_PIN,
     )
     set_config_local: str = key(
-        "no_pin", "Does `set_config(…, true)` pin? (Q-01)", choices=("pin", "no_pin")
+        "no_pin", "Does `set_config(…, true)` pin? (PIN-PG-12)", choices=_PIN
     )
+    begin_isolation: str = key(
+        "no_pin", "Does `BEGIN` with an isolation level pin? (PIN-PG-14b)", choices=_PIN
+    )
+    declare_cursor: str = key(
+        "pin", "Does a cursor without `WITH HOLD` pin? (PIN-PG-04)", choices=_PIN
+    )
+    select_into_temp: str = key("pin", "Does `SELECT … INTO TEMP` pin? (PIN-PG-21)", choices=_PIN)
+    create_in_pg_temp: str = key(
+        "pin", "Does creating in the schema `pg_temp` pin? (PIN-PG-28)", choices=_PIN
+    )
+    advisory_unlock: str = key("pin", "Does `pg_advisory_unlock()` pin? (PIN-PG-22)", choices=_PIN)
+    unlisten: str = key("no_pin", "Does `UNLISTEN` pin? (PIN-PG-18)", choices=_PIN)
+    notify: str = key("no_pin", "Do `NOTIFY` and `pg_notify()` pin? (PIN-PG-17)", choices=_PIN)
+    currval: str = key("no_pin", "Do `currval()` and `lastval()` pin? (PIN-PG-19)", choices=_PIN)
+    function_call: str = key("pin", "Does the FunctionCall message pin? (PIN-PG-33)", choices=_PIN)
     named_parse: str = key(
-        "no_pin", "Does a named protocol-level statement pin? (PS-04)", choices=("pin", "no_pin")
+        "no_pin", "Does a named protocol-level statement pin? (PS-04)", choices=_PIN
     )
     preset: str = key(
-        "", "legacy_2023: every Parse pins, as until November 2023.", choices=("", "legacy_2023")
+        "",
+        "legacy_2023: every Parse pins, as until November 2023. (PS-01)",
+        choices=("", "legacy_2023"),
     )
     extended_query_metrics: bool = key(
         False, "Count the extended protocol in QueryRequests and its latency too (M-31)."

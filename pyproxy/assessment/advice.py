@@ -18,7 +18,7 @@ from pyproxy.assessment.simulation import (
     simulate,
     workload_of,
 )
-from pyproxy.pinning.classifier import Switches
+from pyproxy.config import CompatibilityConfig
 
 # At most this share of sessions pinned, or the pool is no pool.
 PINNED_LIMIT: Final = 0.20
@@ -98,7 +98,7 @@ class _Outlook(NamedTuple):
 
 def advise(
     assessment: Assessment,
-    switches: Switches,
+    switches: CompatibilityConfig,
     *,
     clients: int = 0,
     max_connections: int = 0,

@@ -8,7 +8,8 @@ from typing import Final
 
 from pyproxy.assessment.recording import Observed, PinSeen, Recording, SessionSeen
 from pyproxy.assessment.transactions import Span, transactions
-from pyproxy.pinning.classifier import Classifier, Pin, Switches
+from pyproxy.config import CompatibilityConfig
+from pyproxy.pinning.classifier import Classifier, Pin
 from pyproxy.pinning.drivers import guess
 from pyproxy.pinning.rules import RULES
 
@@ -112,7 +113,7 @@ def pinned_seconds(judged: SessionJudged) -> float:
 
 
 def judge(
-    recording: Recording, switches: Switches, *, without: frozenset[str] = frozenset()
+    recording: Recording, switches: CompatibilityConfig, *, without: frozenset[str] = frozenset()
 ) -> Assessment:
     """The assessment of a recording; statements of the rules in `without` are taken to be gone."""
     judge = _Judge(Classifier(switches), without)

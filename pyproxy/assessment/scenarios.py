@@ -12,10 +12,10 @@ from typing import Final, NamedTuple
 from pyproxy.assessment.judgement import Assessment, judge
 from pyproxy.assessment.recording import Recording
 from pyproxy.assessment.simulation import replayed_peak, simulate, workload_of
-from pyproxy.pinning.classifier import Switches
+from pyproxy.config import CompatibilityConfig
 
-_SETTINGS: Final = frozenset({"PIN-PG-01", "PIN-PG-10", "PIN-PG-13", "PIN-PG-16"})
-_LOCAL: Final = frozenset({"PIN-PG-11", "PIN-PG-12"})
+_SETTINGS: Final = frozenset({"PIN-PG-01", "PIN-PG-10", "PIN-PG-13", "PIN-PG-14b", "PIN-PG-16"})
+_LOCAL: Final = frozenset({"PIN-PG-11", "PIN-PG-12", "PIN-PG-14"})
 _ROLES: Final = frozenset({"PIN-PG-15"})
 
 
@@ -74,7 +74,9 @@ class Outcome(NamedTuple):
     fewer_connections: int | None
 
 
-def what_if(recording: Recording, switches: Switches, *, clients: int = 0) -> list[Outcome]:
+def what_if(
+    recording: Recording, switches: CompatibilityConfig, *, clients: int = 0
+) -> list[Outcome]:
     """Every scenario's outcome, the one that saves most pins first."""
     base = judge(recording, switches)
     base_connections = connections_needed(base, clients)

@@ -1,72 +1,38 @@
 """★ Every pinning rule once: what it matches, why AWS says it pins, and how to avoid it.
 
-The ids are those of the behaviour catalogue: PIN-* pins, NOPIN-* is an explicit "this does not".
-The classifier decides which rule a statement meets; everything that is said about it (log line,
-ledger, `pyproxy explain`, docs/reference/pinning-rules.md) is read from this table.
+The ids are those of the behaviour catalogue: PIN-* are AWS's list and what is contested about it,
+NOPIN-* is an explicit "this does not", OWN-* is about what is not AWS. The classifier matches by
+this table; everything that is said about a rule (log line, ledger, `pyproxy explain`,
+docs/reference/pinning-rules.md) is read from it too.
 
-To add a rule: a row here, its match in `classifier.py`, its examples in
-tests/conformance/test_pinning_rules.py.
+To add a rule: a row here, and its examples in tests/conformance/pinning/.
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
-# L-02, word for word; the digest is filled in.
-SETTINGS: Final = (
-    "SQL changed session settings that the proxy doesn't track. Consider moving session "
-    'configuration to the proxy\'s initialization query. Digest: "{digest}".'
+from pyproxy.pinning.rule import (
+    PARSE,
+    SETTINGS,
+    TOO_LONG,
+    Rule,
+    chosen,
+    documented,
+    observed,
+    ours,
 )
-# L-03, word for word.
-TOO_LONG: Final = "The connection ran a SQL query which exceeded the 16384 byte limit."
-# L-04, as it was until November 2023.
-PARSE: Final = "A parse message was detected."
-# L-04b: only its beginning was ever seen.
-RUNNING: Final = "Running a prepared statement that pins. "
 
-
-def _ours(what: str) -> str:
-    """A reason for which no text of AWS is known (Q-03)."""
-    return f'SQL {what}. Digest: "{{digest}}". [pyproxy]'
-
-
-class Rule(NamedTuple):
-    """One row."""
-
-    id: str
-    matches: str
-    """What it matches, in words."""
-
-    reason: str
-    """The text behind "Reason:", with {digest} to be filled in; empty for what does not pin."""
-
-    source: str
-    """documented: in AWS's user guide; observed: in logs; chosen: ours, AWS is silent."""
-
-    remedy: str
-    """How to avoid the pin, in one sentence."""
-
-    @property
-    def pins(self) -> bool:
-        """Does the session keep its database connection?"""
-        return bool(self.reason)
-
-    @property
-    def ours(self) -> bool:
-        """Is the reason's wording not AWS's?"""
-        return self.reason.endswith("[pyproxy]")
-
-
-_INIT_QUERY: Final = (
-    "Set it for everybody: in the init query, or with ALTER ROLE app SET name = value."
-)
-_TRANSACTION_LOCK: Final = (
-    "Lock for the transaction only: SELECT pg_advisory_xact_lock(key) inside BEGIN … COMMIT."
-)
-_DRIVER_PREPARE: Final = (
-    "Let the driver prepare by protocol (psycopg: prepare_threshold, JDBC: prepareThreshold): "
-    "PyProxy and RDS Proxy multiplex that."
-)
+_AVOIDING: Final = documented('RDS User Guide, "Avoiding pinning an RDS Proxy"')
+_SILENT: Final = chosen("AWS is silent")
+_INIT_QUERY: Final = "Set it for everybody, by the role or in the proxy's init query"
+_ALTER_ROLE: Final = "ALTER ROLE app SET search_path = app, public;"
+_TRANSACTION_LOCK: Final = "Lock for the transaction only"
+_XACT_LOCK: Final = "BEGIN; SELECT pg_advisory_xact_lock(42); …; COMMIT;"
+_NO_TEMPORARY: Final = "Use a common table expression, or an UNLOGGED table with a key per run"
+_WITH: Final = "WITH recent AS (SELECT …) SELECT … FROM recent;"
+_KEYS: Final = "Page by key, or fetch in one go"
+_PAGE: Final = "SELECT … WHERE id > $1 ORDER BY id LIMIT 1000;"
 
 RULES: Final[dict[str, Rule]] = {
     rule.id: rule
@@ -75,169 +41,365 @@ RULES: Final[dict[str, Rule]] = {
             "PIN-ALL-01",
             "a statement longer than 16,384 bytes",
             TOO_LONG,
-            "documented",
-            "Send values as parameters instead of in the text, or COPY, or smaller batches.",
+            documented('RDS User Guide, "Avoiding pinning"; the limit: prisma/prisma#5866'),
+            advice="Send values as parameters instead of in the text, or in smaller batches",
+            ready="INSERT INTO t SELECT * FROM unnest($1::int[], $2::text[]);",
         ),
-        Rule("PIN-PG-01", "SET of a setting", SETTINGS, "documented", _INIT_QUERY),
+        Rule(
+            "PIN-PG-01",
+            "SET of a setting",
+            SETTINGS,
+            _AVOIDING,
+            begins=("set",),
+            advice=_INIT_QUERY,
+            ready=_ALTER_ROLE,
+        ),
         Rule(
             "PIN-PG-02",
             "SQL-level PREPARE, EXECUTE and DEALLOCATE",
-            _ours("used a prepared statement by SQL"),
-            "documented",
-            _DRIVER_PREPARE,
+            ours("used a prepared statement by SQL"),
+            _AVOIDING,
+            begins=("prepare", "execute", "deallocate"),
+            advice="Let the driver prepare by protocol, which is multiplexed",
+            ready="psycopg.connect(url, prepare_threshold=5)",
         ),
         Rule(
             "PIN-PG-03",
             "CREATE of a temporary table, view or sequence",
-            _ours("created a temporary object"),
-            "documented",
-            "Use a common table expression (WITH …), or an UNLOGGED table with a key per run.",
+            ours("created a temporary object"),
+            _AVOIDING,
+            begins=("create [or replace] [local|global] temp|temporary",),
+            advice=_NO_TEMPORARY,
+            ready=_WITH,
         ),
         Rule(
             "PIN-PG-04",
             "DECLARE of a cursor",
-            _ours("declared a cursor"),
-            "documented",
-            "Page by key (WHERE id > $1 ORDER BY id LIMIT 1000), or fetch in one go.",
+            ours("declared a cursor"),
+            documented('RDS User Guide, "Avoiding pinning"; AWS\'s toolkit says: until it closes'),
+            begins=("declare",),
+            advice=_KEYS,
+            ready=_PAGE,
+            switch="declare_cursor",
+        ),
+        Rule(
+            "PIN-PG-04b",
+            "DECLARE of a cursor WITH HOLD",
+            ours("declared a cursor"),
+            _AVOIDING,
+            begins=("declare … with hold",),
+            advice=_KEYS,
+            ready=_PAGE,
         ),
         Rule(
             "PIN-PG-05",
             "DISCARD",
-            _ours("discarded session state"),
-            "documented",
-            "Turn off the reset query of the application's pool (Npgsql: No Reset On Close=true).",
+            ours("discarded session state"),
+            _AVOIDING,
+            begins=("discard",),
+            advice="Turn off the reset query of the application's pool",
+            ready="No Reset On Close=true",
         ),
         Rule(
             "PIN-PG-06",
             "LISTEN",
-            _ours("listened on a notification channel"),
-            "documented",
-            "Listen on a connection of its own, past the proxy.",
+            ours("listened on a notification channel"),
+            _AVOIDING,
+            begins=("listen",),
+            advice="Listen on one connection of its own that goes past the proxy",
         ),
         Rule(
             "PIN-PG-07",
             "LOAD of a library",
-            _ours("loaded a library module"),
-            "documented",
-            "Load it for all sessions: session_preload_libraries in the parameter group.",
+            ours("loaded a library module"),
+            _AVOIDING,
+            begins=("load",),
+            advice="Load it for all sessions, in the parameter group",
+            ready="session_preload_libraries = 'auto_explain'",
+            outlives_reset=True,
         ),
         Rule(
             "PIN-PG-08",
             "nextval() and setval()",
-            _ours("manipulated a sequence"),
-            "documented",
-            "Let the column's default take the value: INSERT … RETURNING id.",
+            ours("manipulated a sequence"),
+            _AVOIDING,
+            calls=("nextval", "setval"),
+            advice="Let the column's default take the value",
+            ready="INSERT INTO t (name) VALUES ($1) RETURNING id;",
         ),
         Rule(
             "PIN-PG-09",
             "session-level advisory locks",
-            _ours("took a session-level lock"),
-            "documented",
-            _TRANSACTION_LOCK,
+            ours("took a session-level lock"),
+            _AVOIDING,
+            calls=(
+                "pg_advisory_lock",
+                "pg_advisory_lock_shared",
+                "pg_try_advisory_lock",
+                "pg_try_advisory_lock_shared",
+            ),
+            advice=_TRANSACTION_LOCK,
+            ready=_XACT_LOCK,
         ),
         Rule(
             "PIN-PG-10",
             "RESET, and set_config() of a session setting",
             SETTINGS,
-            "documented",
-            _INIT_QUERY,
+            _AVOIDING,
+            begins=("reset",),
+            calls=("set_config",),
+            advice=_INIT_QUERY,
+            ready=_ALTER_ROLE,
         ),
         Rule(
             "PIN-PG-11",
-            "SET LOCAL, SET TRANSACTION and SET CONSTRAINTS (compatibility.set_local)",
+            "SET LOCAL and SET CONSTRAINTS",
             SETTINGS,
-            "chosen",
-            "Nothing outlives the transaction: compatibility.set_local: no_pin shows the other "
-            "reading of AWS's documents.",
+            chosen("the guide lists all SET for PostgreSQL; for MySQL it excepts SET LOCAL"),
+            begins=("set local", "set constraints"),
+            advice="Nothing outlives the transaction: take AWS's other reading",
+            ready="compatibility: {set_local: no_pin}",
+            switch="set_local",
         ),
         Rule(
             "PIN-PG-12",
-            "set_config(…, true) (compatibility.set_config_local)",
+            "set_config(…, true)",
             SETTINGS,
-            "chosen",
-            "compatibility.set_config_local: no_pin shows the other reading of AWS's documents.",
+            chosen("the guide lists set_config, but not its third argument"),
+            calls=("set_config(…, true)",),
+            advice="Pass it as a parameter of the query, or take AWS's other reading",
+            ready="compatibility: {set_config_local: no_pin}",
+            switch="set_config_local",
+            default="no_pin",
         ),
         Rule(
             "PIN-PG-13",
             "SET SESSION CHARACTERISTICS",
             SETTINGS,
-            "observed",
-            "Say it per transaction: BEGIN ISOLATION LEVEL …",
+            observed("prisma/prisma#5866, risingwavelabs/risingwave#24215"),
+            begins=("set session characteristics",),
+            advice="Say it per transaction",
+            ready="BEGIN ISOLATION LEVEL SERIALIZABLE;",
+        ),
+        Rule(
+            "PIN-PG-14",
+            "SET TRANSACTION",
+            SETTINGS,
+            chosen("AWS is silent for PostgreSQL; treated as SET LOCAL"),
+            begins=("set transaction",),
+            advice="Say it where the transaction begins",
+            ready="BEGIN ISOLATION LEVEL SERIALIZABLE;",
+            switch="set_local",
+        ),
+        Rule(
+            "PIN-PG-14b",
+            "BEGIN with an isolation level or another mode",
+            SETTINGS,
+            _SILENT,
+            begins=(
+                "begin [transaction|work] isolation|read|deferrable|not",
+                "start transaction isolation|read|deferrable|not",
+            ),
+            advice="Set the default for the role",
+            ready="ALTER ROLE app SET default_transaction_isolation = 'serializable';",
+            switch="begin_isolation",
+            default="no_pin",
         ),
         Rule(
             "PIN-PG-15",
             "SET ROLE and SET SESSION AUTHORIZATION",
             SETTINGS,
-            "observed",
-            "Log in as that role, with a secret of its own.",
+            documented("AWS's agent toolkit; any SET, by the guide"),
+            begins=("set [session] role", "set [session] session authorization"),
+            advice="Log in as that role, with a secret of its own",
+            ready="proxy: {auth: [{secret_arn: admin}]}",
         ),
-        Rule("PIN-PG-16", "SET NAMES and SET TIME ZONE", SETTINGS, "observed", _INIT_QUERY),
+        Rule(
+            "PIN-PG-16",
+            "SET NAMES and SET TIME ZONE",
+            SETTINGS,
+            observed("prisma/prisma#5866"),
+            begins=("set [session] names", "set [session] time zone"),
+            advice="Say it when connecting, or set it for the role",
+            ready="postgresql://…/app?client_encoding=UTF8",
+        ),
+        Rule(
+            "PIN-PG-17",
+            "NOTIFY, pg_notify()",
+            ours("sent a notification"),
+            _SILENT,
+            begins=("notify",),
+            calls=("pg_notify",),
+            advice="Notify on the connection that listens, past the proxy",
+            switch="notify",
+            default="no_pin",
+        ),
+        Rule(
+            "PIN-PG-18",
+            "UNLISTEN",
+            ours("stopped listening on a notification channel"),
+            chosen("a session that listens is pinned already"),
+            begins=("unlisten",),
+            advice="Turn off the reset query of the application's pool",
+            ready="asyncpg.create_pool(url, reset=no_reset)",
+            switch="unlisten",
+            default="no_pin",
+        ),
+        Rule(
+            "PIN-PG-19",
+            "currval(), lastval()",
+            ours("read a sequence's value of this session"),
+            chosen("the guide warns of lastval; AWS's toolkit of currval"),
+            calls=("currval", "lastval"),
+            advice="Let the INSERT return it",
+            ready="INSERT INTO t (name) VALUES ($1) RETURNING id;",
+            switch="currval",
+            default="no_pin",
+        ),
         Rule(
             "PIN-PG-21",
             "SELECT … INTO TEMP",
-            _ours("created a temporary object"),
-            "chosen",
-            "Use a common table expression (WITH …), or an UNLOGGED table with a key per run.",
+            ours("created a temporary object"),
+            chosen("AWS is silent; it creates a temporary table"),
+            says=("into [local|global] temp|temporary <name>",),
+            advice=_NO_TEMPORARY,
+            ready=_WITH,
+            switch="select_into_temp",
         ),
         Rule(
             "PIN-PG-22",
             "pg_advisory_unlock() and its kind",
-            _ours("released a session-level lock"),
-            "observed",
-            _TRANSACTION_LOCK,
+            ours("released a session-level lock"),
+            observed("MagicStack/asyncpg#1153, together with RESET ALL"),
+            calls=("pg_advisory_unlock", "pg_advisory_unlock_shared", "pg_advisory_unlock_all"),
+            advice=_TRANSACTION_LOCK,
+            ready=_XACT_LOCK,
+            switch="advisory_unlock",
         ),
         Rule(
             "PIN-PG-28",
             "CREATE of an object in pg_temp",
-            _ours("created a temporary object"),
-            "chosen",
-            "Create it in a schema that is there for all sessions.",
+            ours("created a temporary object"),
+            _SILENT,
+            begins=("create … pg_temp .", "create … schema pg_temp"),
+            says=("into [table] pg_temp .",),
+            advice="Create it in a schema that is there for all sessions",
+            ready="CREATE UNLOGGED TABLE app.work (run uuid, …);",
+            switch="create_in_pg_temp",
         ),
         Rule(
             "PIN-PG-33",
-            "the FunctionCall message",
+            "the FunctionCall message, which libpq's large objects use",
             "A function call message was detected. [pyproxy]",
-            "chosen",
-            "Call the function by SQL: SELECT f($1). libpq's large objects use the message.",
+            _SILENT,
+            advice="Call the function by SQL",
+            ready="SELECT lo_get($1);",
+            switch="function_call",
         ),
         Rule(
             "PS-01",
-            "any Parse (compatibility.preset: legacy_2023), or a named one (named_parse: pin)",
+            "every Parse, as until November 2023",
             PARSE,
-            "observed",
-            "Drop the switch: RDS Proxy multiplexes the extended protocol since November 2023.",
+            observed("elixir-ecto/postgrex#514, brianc/node-postgres#2326"),
+            advice="RDS Proxy multiplexes the extended protocol today",
+            ready='compatibility: {preset: ""}',
+            switch="preset",
+            default="",
+        ),
+        Rule(
+            "PS-04",
+            "the Parse of a named statement",
+            PARSE,
+            chosen("announced as multiplexed, and so npgsql/npgsql#3731; AWS's toolkit doubts it"),
+            advice="Take AWS's other reading",
+            ready="compatibility: {named_parse: no_pin}",
+            switch="named_parse",
+            default="no_pin",
         ),
         Rule(
             "OWN-PIN-01",
             "startup settings beyond AWS's list (extension startup_parameters)",
             "The connection started with settings of its own: {digest}. [pyproxy]",
-            "chosen",
-            "RDS Proxy refuses them (E-PG-12); use ALTER ROLE app SET name = value.",
+            chosen("RDS Proxy refuses them (E-PG-12)"),
+            advice="Set it for the role",
+            ready="ALTER ROLE app SET statement_timeout = '30s';",
         ),
-        Rule("NOPIN-PG-01", "pg_advisory_xact_lock() and its kind", "", "documented", ""),
-        Rule("NOPIN-PG-02", "what functions and procedures do inside", "", "documented", ""),
-        Rule("NOPIN-PG-03", "the extended query protocol as such", "", "documented", ""),
-        Rule("NOPIN-PG-04", "startup parameters of AWS's list", "", "documented", ""),
-        Rule("NOPIN-PG-05", "ALTER ROLE … SET, ALTER DATABASE … SET", "", "documented", ""),
-        Rule("NOPIN-PG-06", "BEGIN, COMMIT, ROLLBACK", "", "documented", ""),
-        Rule("PIN-PG-14", "BEGIN ISOLATION LEVEL …", "", "chosen", ""),
-        Rule("PIN-PG-17", "NOTIFY, pg_notify()", "", "chosen", ""),
-        Rule("PIN-PG-18", "UNLISTEN", "", "chosen", ""),
-        Rule("PIN-PG-19", "currval(), lastval()", "", "chosen", ""),
-        Rule("PIN-PG-20", "a default that takes nextval()", "", "chosen", ""),
-        Rule("PIN-PG-23", "COPY", "", "chosen", ""),
-        Rule("PIN-PG-24", "SAVEPOINT", "", "chosen", ""),
-        Rule("PIN-PG-25", "DO", "", "chosen", ""),
-        Rule("PIN-PG-26", "CALL", "", "chosen", ""),
-        Rule("PIN-PG-27", "EXPLAIN without ANALYZE, SHOW, LOCK TABLE", "", "chosen", ""),
+        Rule(
+            "NOPIN-PG-01",
+            "pg_advisory_xact_lock() and its kind",
+            "",
+            _AVOIDING,
+            calls=(
+                "pg_advisory_xact_lock",
+                "pg_advisory_xact_lock_shared",
+                "pg_try_advisory_xact_lock",
+                "pg_try_advisory_xact_lock_shared",
+            ),
+        ),
+        Rule("NOPIN-PG-02", "what functions and procedures do inside", "", _AVOIDING),
+        Rule(
+            "NOPIN-PG-03",
+            "the extended query protocol as such",
+            "",
+            documented("announcement of 2023-11-09"),
+        ),
+        Rule(
+            "NOPIN-PG-04",
+            "startup parameters of AWS's list",
+            "",
+            documented('RDS User Guide, "Connecting to a database through RDS Proxy"'),
+        ),
+        Rule(
+            "NOPIN-PG-05",
+            "ALTER ROLE … SET, ALTER DATABASE … SET",
+            "",
+            documented('RDS User Guide, "Best practices"'),
+            begins=("alter role|user|database|system … set|reset",),
+        ),
+        Rule(
+            "NOPIN-PG-06",
+            "BEGIN, COMMIT, ROLLBACK, two-phase commit",
+            "",
+            _AVOIDING,
+            begins=(
+                "begin|start|commit|end|rollback|abort",
+                "prepare transaction '…'",
+            ),
+        ),
+        Rule("PIN-PG-20", "a default that takes nextval()", "", chosen("it is not in the text")),
+        Rule("PIN-PG-23", "COPY", "", documented("AWS's agent toolkit"), begins=("copy",)),
+        Rule(
+            "PIN-PG-24",
+            "SAVEPOINT",
+            "",
+            documented("AWS's agent toolkit"),
+            begins=("savepoint", "release", "rollback [transaction|work] to"),
+        ),
+        Rule("PIN-PG-25", "DO", "", chosen("its body is a literal"), begins=("do",)),
+        Rule("PIN-PG-26", "CALL", "", _AVOIDING, begins=("call",)),
+        Rule(
+            "PIN-PG-27",
+            "EXPLAIN without ANALYZE, SHOW, LOCK TABLE",
+            "",
+            _SILENT,
+            begins=("explain", "show", "lock"),
+        ),
+        Rule(
+            "OWN-NOPIN-01",
+            "cursors already declared: FETCH, MOVE, CLOSE",
+            "",
+            chosen("DECLARE has pinned"),
+            begins=("fetch", "move", "close"),
+        ),
+        Rule(
+            "OWN-NOPIN-02",
+            "definitions, rights and maintenance, a SET clause in them included",
+            "",
+            chosen("nothing of it belongs to a session"),
+            begins=(
+                "alter|analyze|checkpoint|cluster|comment|create|drop|grant|import|reassign",
+                "refresh|reindex|revoke|security|truncate|vacuum",
+            ),
+        ),
     )
 }
-
-
-class Compatibility(NamedTuple):
-    """The switches of `compatibility:` that rules ask about; the defaults are AWS's, or ours."""
-
-    set_local: str = "pin"
-    set_config_local: str = "no_pin"
-    named_parse: str = "no_pin"
-    preset: str = ""

@@ -3,11 +3,11 @@
     for statement in split(text): statement.tokens, statement.size
 
 Source of the rules: PostgreSQL manual, "Lexical Structure" (its scan.l), and for where a statement
-ends psql's psqlscan.l: not inside parentheses, nor inside the BEGIN ATOMIC … END of a function.
-Every byte is looked at once: no pattern can be made to look twice by a hostile text.
+ends its gram.y: not inside parentheses, nor inside the BEGIN ATOMIC … END of a function. The time
+is linear in the text: no pattern can be made to start over by a hostile one.
 
-Text is bytes decoded as Latin-1: in every encoding that PostgreSQL has for clients the bytes that
-matter here are ASCII, and the others only ever belong to names and literals.
+Text is bytes decoded as Latin-1: in the encodings that servers have, the bytes that matter here are
+ASCII, and the others only ever belong to names and literals.
 """
 
 from __future__ import annotations
@@ -35,10 +35,16 @@ class Token(NamedTuple):
 
 
 class Statement(NamedTuple):
-    """The tokens of one statement, without its semicolon, and its size in bytes."""
+    """One statement of a text: its tokens, and where it stands, comments included."""
 
     tokens: list[Token]
-    size: int
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """In bytes, without its semicolon and the spaces around it (PIN-PG-31)."""
+        return self.end - self.start
 
 
 _IDENTIFIER: Final = r"[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*+"
@@ -61,8 +67,9 @@ def _pattern(quoted: str) -> re.Pattern[str]:
         |(?P<word>{_IDENTIFIER})
         |(?P<dollar>\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*+)?\$)
         |(?P<parameter>\$[0-9]++)
-        |(?P<number>(?:[0-9][0-9_]*+(?:\.(?!\.)[0-9_]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?
-                    [A-Za-z0-9_]*+)
+        |(?P<number>0[xX][0-9A-Fa-f_]++|0[oO][0-7_]++|0[bB][01_]++
+                   |(?:[0-9]++(?:_[0-9]++)*+(?:\.(?!\.)(?:[0-9]++(?:_[0-9]++)*+)?)?|\.[0-9]++)
+                    (?:[eE][+-]?[0-9]++)?)
         |(?P<symbol>.)
         """,
         re.VERBOSE | re.DOTALL,
@@ -71,8 +78,14 @@ def _pattern(quoted: str) -> re.Pattern[str]:
 
 _STANDARD: Final = _pattern(_PLAIN)
 _BACKSLASH: Final = _pattern(_ESCAPED)
+# PostgreSQL manual, "String Constants": strings that only a line break separates are one. That
+# matters where backslashes escape, for the next part is read as the first one was.
+_CONTINUATION: Final = re.compile(
+    rf"(?:[ \t\f\v]|--[^\n\r]*+)*+[\n\r](?:[ \t\n\r\f\v]|--[^\n\r]*+[\n\r])*+{_ESCAPED}(?P<end>')?",
+    re.DOTALL,
+)
+_SPACE: Final = re.compile(r"[ \t\n\r\f\v]*+")
 _COMMENT_EDGE: Final = re.compile(r"/\*|\*/")
-_UNICODE_ESCAPE: Final = re.compile(r"\\(?:\\|\+([0-9A-Fa-f]{6})|([0-9A-Fa-f]{4}))")
 
 
 def tokens(text: str, *, standard_conforming_strings: bool = True) -> Iterator[Token]:
@@ -92,7 +105,10 @@ def tokens(text: str, *, standard_conforming_strings: bool = True) -> Iterator[T
                 yield Token(BROKEN, text[start:].lower(), start, size)
                 return
             continue
-        token = _token(text, found, kind)
+        if kind == "escaped" or (kind == "string" and not standard_conforming_strings):
+            token = _continued(text, _token(text, found, kind))
+        else:
+            token = _token(text, found, kind)
         yield token
         if token.kind == BROKEN:
             return
@@ -124,18 +140,28 @@ def _token(text: str, found: re.Match[str], kind: str) -> Token:
     return Token(BROKEN, text[start:].lower(), start, len(text))
 
 
+def _continued(text: str, token: Token) -> Token:
+    """A string in which backslashes escape, with what continues it on the next lines."""
+    while token.kind == LITERAL and (more := _CONTINUATION.match(text, token.end)):
+        if not more["end"]:
+            return Token(BROKEN, text[token.start :].lower(), token.start, len(text))
+        token = Token(LITERAL, text[token.start : more.end()], token.start, more.end())
+    return token
+
+
 def _fold(word: str) -> str:
     return word.lower() if word.isascii() else "".join(c.lower() if c < "\x80" else c for c in word)
 
 
-def _unescape(name: str) -> str:
+def _unescape(name: str, escape: str = "\\") -> str:
     """Resolve the escapes of a U& name: a backslash and four digits, or + and six."""
 
     def character(found: re.Match[str]) -> str:
         code = found[1] or found[2]
-        return "\\" if code is None else chr(min(int(code, 16), 0x10FFFF))
+        return escape if code is None else chr(min(int(code, 16), 0x10FFFF))
 
-    return _UNICODE_ESCAPE.sub(character, name)
+    mark = re.escape(escape)
+    return re.sub(rf"{mark}(?:{mark}|\+([0-9A-Fa-f]{{6}})|([0-9A-Fa-f]{{4}}))", character, name)
 
 
 def _end_of_comment(text: str, position: int) -> int:
@@ -151,36 +177,56 @@ def _end_of_comment(text: str, position: int) -> int:
 def split(text: str, *, standard_conforming_strings: bool = True) -> Iterator[Statement]:
     """The statements of a text; empty ones are left out."""
     current: list[Token] = []
-    depth = atomic = 0
+    begins = depth = 0
+    atomic = False
     for token in tokens(text, standard_conforming_strings=standard_conforming_strings):
         if token.kind == SYMBOL:
             if token.text == ";" and not depth and not atomic:
                 if current:
-                    yield Statement(current, current[-1].end - current[0].start)
-                current = []
+                    yield _statement(text, current, begins, token.start)
+                current, begins = [], token.end
                 continue
             if token.text == "(":
                 depth += 1
             elif token.text == ")":
                 depth = max(depth - 1, 0)
-        elif token.kind == WORD and token.text in _BLOCKS:
-            atomic = _nesting(current, token.text, atomic)
+        elif token.kind == WORD and not depth:
+            if token.text == "atomic":
+                atomic = atomic or _opens_body(current)
+            elif token.text == "end" and atomic:
+                # Each statement of a body ends with a semicolon; a CASE has none before its END.
+                atomic = current[-1].text not in (";", "atomic")
+        elif token.kind == LITERAL and len(current) > 1 and current[-1].text == "uescape":
+            current[-2:] = [_with_escape(text, current[-2], token)]
+            continue
         current.append(token)
     if current:
-        yield Statement(current, current[-1].end - current[0].start)
+        yield _statement(text, current, begins, len(text))
 
 
-_BLOCKS: Final = frozenset({"begin", "atomic", "case", "end"})
 _ROUTINES: Final = frozenset({"function", "procedure"})
 
 
-def _nesting(before: list[Token], word: str, atomic: int) -> int:
-    """How deep in BEGIN ATOMIC … END blocks, and CASE … END inside of them, a word leads."""
-    if word == "atomic":
-        opens = len(before) > 1 and before[-1].text == "begin" and before[0].text == "create"
-        return 1 if opens and any(t.text in _ROUTINES for t in before[1:4]) else atomic
-    if atomic and word == "case":
-        return atomic + 1
-    if atomic and word == "end":
-        return atomic - 1
-    return atomic
+def _statement(text: str, found: list[Token], start: int, end: int) -> Statement:
+    space = _SPACE.match(text, start)
+    start = space.end() if space is not None else start
+    return Statement(found, start, start + len(text[start:end].rstrip(" \t\n\r\f\v")))
+
+
+def _opens_body(before: list[Token]) -> bool:
+    """Does ATOMIC here open the body of a routine, whose semicolons are its own?"""
+    return (
+        len(before) > 1
+        and before[-1].text == "begin"
+        and before[0].text == "create"
+        and any(token.text in _ROUTINES for token in before[1:4])
+    )
+
+
+def _with_escape(text: str, name: Token, escape: Token) -> Token:
+    """A U& name whose escapes begin with a character of its own choice: UESCAPE '!'."""
+    value = text[name.start : name.end]
+    if name.kind == NAME and value[:1] in "uU" and len(escape.text) == 3:
+        value = _unescape(value[3:-1].replace('""', '"'), escape.text[1])
+        return Token(NAME, value, name.start, escape.end)
+    return name

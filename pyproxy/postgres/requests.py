@@ -81,7 +81,9 @@ class Requests(Session):
             conversation.copy_end()
         elif tag == frontend.FUNCTION_CALL:
             self.statements_seen += 1
-            self._pin(server, self.endpoint.classifier.function_call())
+            pin = self.endpoint.classifier.function_call()
+            if pin is not None:
+                self._pin(server, pin)
             conversation.query(OWED_FUNCTION_CALL)
         return None
 

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
+from pyproxy.config import CompatibilityConfig
 from pyproxy.pinning import audit
 from pyproxy.pinning.audit import KINDS, LOOK, RELEASE, Finding, Row, Told
-from pyproxy.pinning.rules import Compatibility
 
 CLEAN: Row = (None, None, None, None, None, None, b"none", b"app")
 
@@ -67,10 +67,10 @@ def test_a_setting_that_came_back_to_what_it_was_is_no_finding() -> None:
 
 
 def test_tags_that_tell_are_those_of_commands_that_pin() -> None:
-    tags = audit.telling_tags(Compatibility())
+    tags = audit.telling_tags(CompatibilityConfig())
     assert {b"SET", b"LISTEN", b"DISCARD ALL", b"DECLARE CURSOR"} <= tags
     assert not tags & {b"SELECT 1", b"SET CONSTRAINTS", b"PREPARE TRANSACTION", b"LOCK TABLE"}
-    assert b"SET" not in audit.telling_tags(Compatibility(set_local="no_pin"))
+    assert b"SET" not in audit.telling_tags(CompatibilityConfig(set_local="no_pin"))
 
 
 def test_every_name_in_the_look_says_where_it_is_from() -> None:

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyproxy.config import CompatibilityConfig
 from pyproxy.pinning import sql
 from pyproxy.pinning.classifier import CLEAN, SHOWN, Classifier
-from pyproxy.pinning.rules import Compatibility
 
 
 def classifier(limit_bytes: int = 1 << 20) -> Classifier:
-    return Classifier(Compatibility(), limit_bytes=limit_bytes)
+    return Classifier(CompatibilityConfig(), limit_bytes=limit_bytes)
 
 
 @given(st.binary(max_size=300), st.booleans())
