@@ -26,22 +26,113 @@ class Habit(NamedTuple):
     page: str
     """The page in docs/how-to/stop-pinning/, without its ending."""
 
-
-def _habit(driver: str, page: str, digest: str, when: str, remedy: str) -> Habit:
-    return Habit(driver, re.compile(digest), when, remedy, page)
+    statement: re.Pattern[str] = re.compile("")
+    """What its text looks like, from its beginning, where the digest is anybody's."""
 
 
 HABITS: Final = (
-    _habit(
+    Habit(
         "asyncpg",
-        "asyncpg",
-        r"select pg_advisory_unlock_all\(\);\s*close all;",
+        re.compile(r"select pg_advisory_unlock_all\(\);\s*close all;"),
         "its pool resets a connection that is given back",
         "create_pool(…, reset=…) with a function that does nothing.",
+        "asyncpg",
+    ),
+    Habit(
+        "asyncpg",
+        re.compile(r"select current_setting\(\$1\) as cur, set_config\(\$2, \$3, false\) as new"),
+        "it looks up a type that it has no codec for",
+        "A connection_class that says the server has no JIT.",
+        "asyncpg",
+    ),
+    Habit(
+        "psycopg 3",
+        re.compile(r"deallocate all;?$"),
+        "it forgets its prepared statements after a rollback, a DROP or an ALTER",
+        "connect(…, prepare_threshold=None).",
+        "psycopg",
+    ),
+    Habit(
+        "psycopg2",
+        re.compile(r"set default_transaction_isolation to \$1$"),
+        "set_session(isolation_level=…) with autocommit",
+        "Without autocommit the level travels with BEGIN.",
+        "psycopg2",
+    ),
+    Habit(
+        "Django",
+        re.compile(r"select set_config\(\$1, \$2, false\)$"),
+        "the connection's time zone is not the one of its settings",
+        "ALTER ROLE app SET timezone = 'UTC', or whichever zone its settings have.",
+        "django",
+        re.compile(r"SELECT set_config\('TimeZone',"),
+    ),
+    Habit(
+        "Django",
+        re.compile(r'declare "_django_curs_'),
+        "QuerySet.iterator() declares a cursor",
+        'DATABASES: "DISABLE_SERVER_SIDE_CURSORS": True.',
+        "django",
+    ),
+    Habit(
+        "Django",
+        re.compile(r"set constraints all immediate$"),
+        "TestCase checks constraints at the end of a test",
+        "Allow it in tests, or compatibility.set_local: no_pin.",
+        "django",
+    ),
+    Habit(
+        "SQLAlchemy",
+        re.compile(r'declare "c_[0-9a-f]+_[0-9a-f]+" '),
+        "stream_results declares a cursor",
+        "Page by key, or leave stream_results off.",
+        "sqlalchemy",
+    ),
+    Habit(
+        "Sequelize",
+        re.compile(r"set client_min_messages to \$1;\s*set time zone "),
+        "it sets every new connection up",
+        "new Sequelize(url, { keepDefaultTimezone: true, clientMinMessages: false }).",
+        "node-orms",
+    ),
+    Habit(
+        "pgjdbc",
+        re.compile(r"set extra_float_digits = \$1$"),
+        "it sets every new connection up",
+        "assumeMinServerVersion=9.0 in the URL.",
+        "jdbc",
+    ),
+    Habit(
+        "pgjdbc",
+        re.compile(r"set session search_path to \$1$"),
+        "setSchema()",
+        "currentSchema=… in the URL.",
+        "jdbc",
+    ),
+    Habit(
+        "psqlODBC",
+        re.compile(r"set datestyle = \$1;\s*set extra_float_digits = \$2;"),
+        "it sets every new connection up",
+        "Nothing in its settings stops it; use another driver.",
+        "psqlodbc",
+    ),
+    Habit(
+        "pg_dump",
+        re.compile(r"select pg_catalog\.set_config\(\$1, \$2, false\);?$"),
+        "it empties search_path first",
+        "Dump past the proxy.",
+        "programs",
     ),
 )
 
 
-def recognise(digest: str) -> Habit | None:
-    """Whose habit a digest is; None when it may be anybody's."""
-    return next((habit for habit in HABITS if habit.digest.match(digest)), None)
+def recognise(digest: str, statement: str = "") -> Habit | None:
+    """Whose habit a statement is; None when it may be anybody's."""
+    return next(
+        (
+            habit
+            for habit in HABITS
+            if habit.digest.match(digest) and habit.statement.match(statement)
+        ),
+        None,
+    )

@@ -65,7 +65,7 @@ class Pin(NamedTuple):
 
     def told(self, verdict: str, why: str) -> Told:
         """In short, for the report of its test."""
-        habit = recognise(self.digest)
+        habit = recognise(self.digest, self.statement)
         return Told(
             rule=self.rule,
             digest=self.digest,
@@ -86,7 +86,7 @@ class Pin(NamedTuple):
             ("", f"({whose}; {rule.source})"),
             ("remedy", rule.remedy),
         ]
-        habit = recognise(self.digest)
+        habit = recognise(self.digest, self.statement)
         if habit is not None:
             fields += [
                 ("driver", f"{habit.driver}: {habit.when}"),

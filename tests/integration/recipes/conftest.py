@@ -1,0 +1,30 @@
+"""What the recipes need beside Python: npm's packages, pgjdbc, ruby-pg, psqlODBC."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+PACKAGES = ("pg@8", "postgres@3", "knex@3", "sequelize@6", "typeorm@0.3", "reflect-metadata@0.2")
+
+
+@pytest.fixture(scope="session")
+def npm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the packages; skips where Node or the registry isn't there."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        pytest.skip("there is no Node.js")
+    folder = tmp_path_factory.mktemp("npm")
+    (folder / "package.json").write_text("{}")
+    done = subprocess.run(
+        ["npm", "install", "--silent", "--no-audit", "--no-fund", *PACKAGES],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    if done.returncode:
+        pytest.skip(f"npm can't install: {done.stderr[-200:]}")
+    return folder

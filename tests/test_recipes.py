@@ -1,0 +1,52 @@
+"""The pages of recipes are whole, and what is known of drivers is what the pages show."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pyproxy.pinning.habits import HABITS, Habit, recognise
+from pyproxy.pinning.rules import RULES
+from tests.support.recipes import FOLDER, pages, programs
+
+_DIGEST = re.compile(r'Digest: "(.*)"\.')
+
+
+def digests(page: str) -> list[str]:
+    return [
+        found[1]
+        for program in programs(FOLDER / f"{page}.md")
+        for reason in program.reasons
+        if (found := _DIGEST.search(reason))
+    ]
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)
+def test_a_page_shows_what_pins_and_what_does_not(page: Path) -> None:
+    kinds = {program.expected for program in programs(page)}
+    assert "stays" in kinds
+    assert kinds <= {"pins", "stays", "refused"}
+    for program in programs(page):
+        assert bool(program.rules) == (program.expected == "pins")
+        assert all(RULES[rule].pins for rule in program.rules)
+        # What a reader of the log, or of the error, will look for.
+        assert bool(program.reasons) == (program.expected != "stays"), program.id
+
+
+@pytest.mark.parametrize("habit", HABITS, ids=lambda habit: habit.digest.pattern)
+def test_a_habit_is_shown_on_its_page(habit: Habit) -> None:
+    # A name that changes each time is shown as …
+    shown = [text for text in digests(habit.page) if habit.digest.match(text.replace("…", "1_1"))]
+    assert shown, f"docs/how-to/stop-pinning/{habit.page}.md shows no such digest"
+
+
+def test_nobodys_statement_is_nobodys_habit() -> None:
+    assert recognise("set search_path to $1") is None
+
+
+def test_a_digest_that_is_anybodys_is_told_apart_by_its_text() -> None:
+    digest = "select set_config($1, $2, false)"
+    assert recognise(digest, "SELECT set_config('app.tenant', '7', false)") is None
+    django = recognise(digest, "SELECT set_config('TimeZone', 'UTC', false)")
+    assert django is not None
+    assert django.page == "django"
