@@ -403,6 +403,12 @@ class App:
             self._monitoring.close()
         self.log.note("INFO", "PyProxy has stopped.")
 
+    @property
+    def http_port(self) -> int:
+        """Where the page is, once it has started."""
+        assert self._http is not None
+        return self._http.port
+
     def now(self) -> float:
         """The clock of pools, servers and sessions."""
         return asyncio.get_running_loop().time()

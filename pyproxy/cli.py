@@ -23,7 +23,7 @@ from pyproxy.config import Config, ConfigError
 from pyproxy.config_file import load
 from pyproxy.dashboard.commands import healthcheck, metrics, pins
 from pyproxy.event_loop import run_in_loop
-from pyproxy.lab import demo
+from pyproxy.lab import demo, lab_command
 from pyproxy.logs import configure
 from pyproxy.pinning import explain
 
@@ -70,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add(commands, "check", "validate a configuration, contact nothing", _add_config, _check)
     _add(commands, "token", "print an IAM token", token_command.add_arguments, token_command.run)
     _add(commands, "explain", "would this SQL pin, and why", explain.add_arguments, explain.run)
+    _add(commands, "lab", "exercises, graded", lab_command.add_arguments, lab_command.run)
     _add(commands, "audit", "does RDS Proxy fit, and why", audit.add_arguments, audit.run)
     _add(
         commands,

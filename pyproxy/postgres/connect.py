@@ -92,8 +92,8 @@ async def connect(
             )
         parameters = {"user": key.user, "database": key.database, **dict(key.startup)}
         stream.write(StartupMessage(3, 0, parameters).encode())
-        await _authenticate(stream, key.user, proof)
-        reported, cancel_key = await _welcome(stream)
+        await authenticate(stream, key.user, proof)
+        reported, cancel_key = await welcome(stream)
         target.limits = _limits(await ask(stream, LIMITS_QUERY, reported))
         if init_query:
             await ask(stream, init_query, reported)
@@ -152,7 +152,7 @@ def _limits(rows: list[tuple[bytes | None, ...]]) -> Limits:
         raise ProtocolError("the database gave no sensible answer about its limits") from None
 
 
-async def _authenticate(stream: LoginStream, user: str, proof: Proof) -> None:
+async def authenticate(stream: LoginStream, user: str, proof: Proof) -> None:
     """Answer whatever the database asks for: trust, cleartext, MD5 or SCRAM (AU-20)."""
     password = proof.text
     while True:
@@ -204,7 +204,7 @@ async def _authentication(stream: LoginStream) -> backend.Authentication:
             raise ProtocolError(f"message {chr(tag)!r} before the end of the authentication")
 
 
-async def _welcome(stream: LoginStream) -> tuple[dict[str, str], tuple[int, bytes] | None]:
+async def welcome(stream: LoginStream) -> tuple[dict[str, str], tuple[int, bytes] | None]:
     """What the database reports before its first ReadyForQuery: settings and the cancel key."""
     parameters: dict[str, str] = {}
     key: tuple[int, bytes] | None = None
