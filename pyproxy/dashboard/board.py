@@ -29,7 +29,6 @@ WAITING: Final = 20
 PINNED: Final = 50
 
 OTHERS: Final = "(others)"
-UNAVAILABLE: Final = "UNAVAILABLE"
 
 T = TypeVar("T")
 
@@ -71,7 +70,7 @@ def board(
         clients=summary["clients"],
         waiting=summary["clients_waiting"],
         max_connections=summary["max_connections"],
-        targets={row["id"]: row["role"] if row["available"] else UNAVAILABLE for row in targets},
+        targets={row["id"]: row["role"] if row["available"] else row["state"] for row in targets},
     )
     return Board(
         ready=ready,

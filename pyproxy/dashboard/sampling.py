@@ -35,7 +35,7 @@ class Sample(TypedDict):
     """Server connections being opened, reset, cancelled or closed."""
 
     targets: dict[str, str]
-    """Of each target READ_WRITE, READ_ONLY or UNAVAILABLE: what a failover looks like later."""
+    """Of each target its role, or its state if that is not AVAILABLE: a failover, seen later."""
 
     queries_per_second: float | None
     """By both protocols. This and what follows is null without an earlier sample."""

@@ -80,7 +80,7 @@ function pointsOf(chart, seen) {
 }
 
 function topOf(chart, seen, points) {
-  if (chart.log) return Math.max(1, ...points.flat().map(({ high }) => nice(high ?? 0)));
+  if (chart.log) return Math.max(...points.flat().map(({ high }) => 10 ** Math.ceil(Math.log10(Math.max(high ?? 0, 1)))));
   const values = [...points.flat().map(({ high }) => high ?? 0), ...(chart.limit ? seen.map(({ sample }) => chart.limit.value(sample)) : [])];
   return nice(Math.max(1, ...values));
 }
@@ -97,7 +97,6 @@ function makeChart(chart) {
     svg("path", { class: "grid", d: `M0 ${HEIGHT / 2}H${WIDTH}M0 0H${WIDTH}M0 ${HEIGHT}H${WIDTH}` }),
     ...paths.flatMap(({ fill, hatch, line: edge }) => [fill, hatch, edge]), limit, cursor);
   const plot = h("div", { class: "plot", tabindex: 0, role: "img" }, picture);
-  const top = h("span", { class: "top-value" });
   const when = h("span", { class: "note" });
   const since = h("span");
   const values = [...chart.series, ...(chart.limit ? [{ ...chart.limit, state: "limit" }] : [])].map(({ state = "plain", dashed, label, value }) => {
@@ -106,10 +105,10 @@ function makeChart(chart) {
   });
   const figure = h("figure", { class: "chart" },
     h("figcaption", {}, h("h3", {}, chart.title), when),
-    h("div", { class: "frame" }, top, plot),
+    plot,
     h("p", { class: "axis" }, since, h("span", {}, "now")),
     h("ul", { class: "values" }, ...values.map(({ element }) => element)));
-  return { figure, paths, limit, cursor, plot, top, when, since, values, chosen: null };
+  return { figure, paths, limit, cursor, plot, when, since, values, chosen: null };
 }
 
 const across = (span) => (ago) => (WIDTH * (span - ago)) / span;
@@ -125,7 +124,7 @@ function drawChart(chart, parts, { seen, span }) {
     setAttribute(edge, "d", line(points[index], x, y));
   });
   if (chart.limit) setAttribute(parts.limit, "d", line(seen.map(({ sample, ago }) => ({ ago, high: chart.limit.value(sample) || null })), x, y));
-  setText(parts.top, chart.format(top));
+  parts.scale = `${chart.log ? latency(FLOOR) : 0} – ${chart.format(top)}`;
   setText(parts.since, `${duration(span / 1000)} ago`);
   tell(chart, parts, { seen, span });
 }
@@ -135,7 +134,7 @@ function tell(chart, parts, { seen, span }) {
   const chosen = parts.chosen === null ? null : seen.at(Math.max(-seen.length, parts.chosen));
   const { sample, ago } = chosen ?? seen.at(-1);
   setAttribute(parts.cursor, "d", chosen ? `M${across(span)(ago).toFixed(1)} 0V${HEIGHT}` : "");
-  setText(parts.when, chosen ? `at ${clock(sample.time)}` : "");
+  setText(parts.when, chosen ? `at ${clock(sample.time)}` : parts.scale);
   const words = parts.values.map(({ label, value, number }) => {
     const text = chart.format(value(sample));
     setText(number, text);

@@ -21,7 +21,7 @@ export const remedy = (pin) =>
 export function cost({ held_seconds, idle_seconds, waited }) {
   const parts = [`held for ${duration(held_seconds)}`];
   if (idle_seconds !== undefined && held_seconds > 0) parts.push(`${share(idle_seconds, held_seconds)} of it idle`);
-  if (waited !== undefined) parts.push(waited ? `${plural(waited, "client")} had to wait meanwhile` : "nobody had to wait");
+  if (waited !== undefined) parts.push(waited ? `others had to wait ${plural(waited, "time")} meanwhile` : "nobody had to wait");
   return parts.join(", ");
 }
 

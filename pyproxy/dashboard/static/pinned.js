@@ -20,6 +20,9 @@ function grouped(pins) {
 
 const sum = (members, key) => members.reduce((total, pin) => total + (pin[key] ?? 0), 0);
 
+// Who waited while several were pinned waited for each of them: added up it would count twice.
+const most = (members, key) => Math.max(...members.map((pin) => pin[key] ?? 0));
+
 function makeHolder({ server }) {
   const text = h("span");
   const button = h("button", { type: "button", class: "holder" }, text);
@@ -39,7 +42,7 @@ function makeCard({ members: [pin] }) {
   card.update = ({ members, open }) => {
     setText(number, sessions(members.length));
     price.replaceChildren(costLine(
-      { held_seconds: sum(members, "held_seconds"), idle_seconds: sum(members, "idle_seconds"), waited: sum(members, "waited") },
+      { held_seconds: sum(members, "held_seconds"), idle_seconds: sum(members, "idle_seconds"), waited: most(members, "waited") },
       ` · ${share(members.length, open)} of the connections`));
     reconcile(holders, members.slice(0, NAMED), (one) => one.client, (one) => {
       const item = makeHolder(one);

@@ -3,7 +3,7 @@
 import { byId, h, reconcile, setAttribute, setText } from "./dom.js";
 import { count, duration } from "./format.js";
 import { openDetail } from "./detail.js";
-import { mark, serverState, STATES } from "./states.js";
+import { mark, ROLES, serverState, STATES, targetState } from "./states.js";
 import { opened } from "./summary.js";
 
 const ROOMY = 40; // more slots than this are drawn small
@@ -53,7 +53,8 @@ function makeTarget() {
   const target = h("div", { class: "target-rack" }, h("p", {}, name, role, address), slots);
   target.update = ({ row, servers, held }) => {
     setText(name, row.id);
-    setText(role, row.role === "READ_WRITE" ? "read/write" : "read only");
+    setText(role, ROLES[targetState(row)] ?? row.role);
+    setAttribute(role, "class", `role ${targetState(row)}`);
     setText(address, `${row.host}:${row.port}`);
     setAttribute(slots, "aria-label", `Connections to ${row.id}; arrow keys move between them`);
     slots.classList.toggle("empty", servers.length === 0);

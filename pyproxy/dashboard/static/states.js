@@ -44,6 +44,17 @@ export const clientState = (client) => {
   return client.in_transaction ? "transaction" : "borrowed";
 };
 
+// A target's role, or why it has none.
+export const ROLES = {
+  READ_WRITE: "read/write",
+  READ_ONLY: "read only",
+  UNKNOWN: "role unknown",
+  REGISTERING: "registering",
+  UNAVAILABLE: "unavailable",
+};
+
+export const targetState = (target) => (target.available ? target.role : target.state);
+
 export function drawLegend(list) {
   list.append(...Object.entries(STATES).map(([state, { label, says }]) =>
     h("li", {}, mark(state), h("span", {}, h("b", {}, label), ` ${says}`))));

@@ -2,11 +2,12 @@
 
 import { byId, h, reconcile, setAttribute, setText, svg } from "./dom.js";
 import { clock, count, duration } from "./format.js";
+import { ROLES, targetState } from "./states.js";
 import { recent } from "./store.js";
 
 const SHOWN = 20; // events
-const ROLES = { READ_WRITE: "read/write", READ_ONLY: "read only", UNAVAILABLE: "unavailable" };
-const KNOWN = ["id", "host", "port", "role", "available", "reason", "servers", "borrowed", "in_transaction", "pinned", "max_connections"];
+const SIGNS = { failure: "▲", failover: "◆", other: "●" };
+const KNOWN = ["id", "host", "port", "role", "available", "state", "reason", "description", "servers", "borrowed", "in_transaction", "pinned", "max_connections"];
 
 // Neighbouring samples of the same role are one piece of the lane.
 function lane(id, seen) {
@@ -49,15 +50,16 @@ function makeTarget() {
   const numbers = h("dl", { class: "numbers" });
   const card = h("article", { class: "card target" }, h("p", { class: "rule" }, name, role, address), reason, picture, numbers);
   card.update = (row) => {
-    const state = row.available ? row.role : "UNAVAILABLE";
+    const state = targetState(row);
     setText(name, row.id);
-    setText(role, row.available ? ROLES[row.role] ?? row.role : "unavailable");
+    setText(role, ROLES[state] ?? state);
     setAttribute(role, "class", `role ${state}`);
     setText(address, `${row.host}:${row.port}`);
-    setText(reason, row.available ? "" : row.reason);
-    reason.hidden = row.available;
+    const trouble = row.available ? "" : [row.reason, row.description].filter(Boolean).join(": ");
+    setText(reason, trouble);
+    reason.hidden = trouble === "";
     const pieces = drawLane(picture, row.id);
-    setAttribute(picture, "aria-label", pieces.map((piece) => `${ROLES[piece.role]} from ${duration(piece.from / 1000)} to ${duration(piece.to / 1000)} ago`).join("; ") || "nothing is known yet");
+    setAttribute(picture, "aria-label", pieces.map((piece) => `${ROLES[piece.role] ?? piece.role} from ${duration(piece.from / 1000)} to ${duration(piece.to / 1000)} ago`).join("; ") || "nothing is known yet");
     const pairs = [
       ["connections", row.max_connections ? `${count(row.servers)} of ${count(row.max_connections)}` : count(row.servers)],
       ["borrowed", count(row.borrowed)], ["in transaction", count(row.in_transaction)], ["pinned", count(row.pinned)],
@@ -75,10 +77,10 @@ function makeTarget() {
 }
 
 function makeEvent(event) {
-  const failure = /fail|unavailable|lost|error/i.test(event.category);
-  return h("li", { class: failure ? "failure" : "" },
+  const sort = SIGNS[event.category] ? event.category : "other";
+  return h("li", { class: sort },
     h("time", { datetime: event.time, class: "number" }, clock(event.time)),
-    h("span", { class: "sort" }, failure ? "▲ " : "● ", event.category),
+    h("span", { class: "sort" }, `${SIGNS[sort]} `, event.category),
     h("span", { class: "words" }, event.message),
     h("code", {}, event.event));
 }
