@@ -29,7 +29,7 @@ from pyproxy.dashboard.view import (
     TargetRow,
 )
 from pyproxy.logs import format_address
-from pyproxy.metrics.counters import ClientCounters, TargetCounters
+from pyproxy.metrics.counters import ClientCounters, ProxyCounters, TargetCounters
 from pyproxy.metrics.gauges import TargetGauges
 from pyproxy.pinning.ledger import remedy
 from pyproxy.pooling.pool import Pool
@@ -60,7 +60,18 @@ class ProxyReadings:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self.own: Final = app.counters
+
+    @property
+    def own(self) -> ProxyCounters:
+        """The counters that belong to no endpoint and no target."""
+        counters = self._app.counters
+        counters.statements_held = sum(
+            len(session.naming.names)
+            for endpoint in self._app.endpoints.values()
+            for session in endpoint.sessions
+            if session.naming is not None
+        )
+        return counters
 
     @property
     def proxy_name(self) -> str:
@@ -103,6 +114,7 @@ class ProxyReadings:
             pinned=sum(_pinned(server) for server in lent),
             max_allowed=target.limits.allowed(percent) if target.limits is not None else 0,
             available=target.available,
+            asked=target.in_aws_words.state != "REGISTERING",
             waiting=sum(len(pool.waiting) for pool in group.pools),
         )
 

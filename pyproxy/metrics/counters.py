@@ -172,13 +172,13 @@ class TargetCounters:
 class ProxyCounters:
     """What CloudWatch does not count: prepared statements and what pinning could not see."""
 
-    __slots__ = ("blind_spots", "statements_closed", "statements_injected", "statements_parsed")
+    __slots__ = ("blind_spots", "statements_held", "statements_injected", "statements_parsed")
 
     def __init__(self) -> None:
         # Named statements that clients prepared by protocol.
         self.statements_parsed = 0
-        # Named statements gone: closed, replaced, or their client left. Parsed minus this are held.
-        self.statements_closed = 0
+        # Gauge: named statements that clients hold; counted when somebody reads it.
+        self.statements_held = 0
         # Parse messages of our own, for a server that did not know a client's statement yet.
         self.statements_injected = 0
         # State that changed without a verdict announcing it (NOPIN-PG-02), by kind of evidence.

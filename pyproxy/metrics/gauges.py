@@ -31,5 +31,8 @@ class TargetGauges(NamedTuple):
     available: bool
     """Whether the target takes connections in its role now (M-01)."""
 
+    asked: bool = True
+    """Whether its availability is known at all: it was asked, or tried."""
+
     waiting: int = 0
     """Clients parked until a connection of this target is free; they have borrowed nothing yet."""

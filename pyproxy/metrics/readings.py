@@ -128,8 +128,12 @@ def read_targets(source: MetricsSource) -> list[TargetReading]:
 def read_roles(source: MetricsSource, targets: Sequence[TargetReading]) -> Iterator[RoleReading]:
     """Read every role that an endpoint asks for or a target has.
 
-    A role without a target is unavailable, not absent: the alarm must see the zero.
+    A role without a target is unavailable, not absent: the alarm must see the zero. One whose
+    targets nobody has asked yet is absent, lest the alarm go off for a proxy that has just begun
+    (M-00: "some appear only after the first successful connection").
     """
     roles = {role for _, role, _ in source.endpoints()} | {target.role for target in targets}
     for role in sorted(roles):
-        yield RoleReading(role, any(t.gauges.available for t in targets if t.role == role))
+        gauges = [target.gauges for target in targets if target.role == role]
+        if not gauges or any(gauge.asked for gauge in gauges):
+            yield RoleReading(role, any(gauge.available for gauge in gauges))

@@ -85,6 +85,7 @@ async def connect(
     """
     config = target.config
     stream, tls = await dial(config.host, config.port, config.tls, context)
+    target.counters.requests_with_tls += tls
     try:
         if proof.is_token and not tls:
             raise Refused.with_message(

@@ -72,6 +72,7 @@ async def login(sock: socket.socket, gate: Gate, endpoint: Endpoint) -> None:
     except TimeoutError:
         visit.part(f"it had not logged in after {LOGIN_TIMEOUT:g} s")
     except ssl.SSLError as problem:
+        counters.setup_failed_auth += 1
         visit.part(f"TLS with the client failed: {problem.reason or problem}")
     except OSError as problem:
         visit.part(str(problem) or type(problem).__name__)
@@ -205,6 +206,7 @@ class _Visit:
         """Is this a startup that RDS Proxy accepts? (ST-01..ST-06)."""
         message = greeting.message
         if self._gate.require_tls and not greeting.tls:
+            self._endpoint.counters.setup_failed_auth += 1
             raise errors.tls_required()
         if message.major != 3:
             raise errors.protocol_version()

@@ -137,13 +137,14 @@ class Requests(Session):
         answer = naming.parse(server, data, pos, end, conforming=self.conforming, keeps=keeps)
         if answer is STALL:
             return answer
-        server.statements.counters.statements_parsed += 1
+        named = end > pos + 5 and data[pos + 5] != 0
+        server.statements.counters.statements_parsed += named
         statement = naming.mentioned
         if statement is not None and not statement.verdict.clean:
             self.endpoint.announced(self, server, statement.verdict)
             if naming.moved:
                 self._pin_for(server, statement.verdict)
-        pin = self.endpoint.classifier.parse(named=end > pos + 5 and data[pos + 5] != 0)
+        pin = self.endpoint.classifier.parse(named=named)
         if pin is not None:
             self._pin(server, pin)
         return answer
@@ -177,10 +178,7 @@ class Requests(Session):
     def _on_close(
         self, server: ServerConnection, data: bytes, pos: int, end: int
     ) -> Rewritten | None:
-        answer = self._names().close(server, data, pos, end)
-        if answer is not STALL:
-            server.statements.counters.statements_closed += data[pos + 5 : pos + 6] == b"S"
-        return answer
+        return self._names().close(server, data, pos, end)
 
     def _remember_portal(self, portal: bytes, verdict: Verdict | None) -> None:
         portals = self._portals = self._portals or {}

@@ -260,7 +260,6 @@ class Servers:
 
     def _opened(self, pool: Pool[ServerConnection], connected: Connected) -> None:
         target = self.target
-        target.counters.requests_with_tls += connected.tls
         target.counters.setup_succeeded += 1
         server = ServerConnection(
             self._random_id(),

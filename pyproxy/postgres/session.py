@@ -251,6 +251,8 @@ class Session(asyncio.Protocol, ABC):
     def refused(self, error: ProxyError) -> None:
         """There is no server for us: tell the client, and part."""
         self.endpoint.borrow_aborted(self.home)
+        # It stands in no line any more, so its end is no second abort.
+        self._held = False
         self.end(error.in_session(), str(error))
 
     def move(self, home: Servers) -> None:

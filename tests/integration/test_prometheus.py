@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import cast
+from urllib.parse import quote
 
 import pytest
+import yaml
 
 from pyproxy.dashboard.client import ApiError, get
 from pyproxy.dashboard.http import HttpServer
@@ -17,6 +19,7 @@ from pyproxy.metrics.catalog import CATALOG
 from pyproxy.metrics.exposition import Exposition
 from tests.support.fake_metrics import FakeSource
 from tests.support.fake_view import FakeView
+from tests.support.proxy import ROOT, Proxy
 
 prometheus = shutil.which("prometheus")
 pytestmark = [
@@ -110,3 +113,30 @@ async def metadata(url: str) -> set[tuple[str, str]]:
     data = (await asyncio.to_thread(get, url, "/api/v1/metadata")).json()
     assert isinstance(data, dict)
     return {(name, entry["help"]) for name, entries in data["data"].items() for entry in entries}
+
+
+async def test_prometheus_sees_a_real_proxy_and_its_alert_expressions_hold(
+    proxy: Proxy, tmp_path: Path
+) -> None:
+    """The shipped rules, asked of a proxy of which most connections are pinned (M-16, LG-07)."""
+    groups = yaml.safe_load((ROOT / "config/prometheus/alerts.yaml").read_text())["groups"]
+    rules = {rule["alert"]: rule["expr"] for group in groups for rule in group["rules"]}
+    with proxy.wire() as holder, proxy.wire() as other:
+        holder.query("SET work_mem = '8MB'")
+        other.query("SET work_mem = '8MB'")
+        async with scraping(proxy.http_port, tmp_path) as url:
+            (pinned,) = await query(url, quote(rules["PyProxyConnectionsPinned"]))
+            assert cast(dict[str, str], pinned["metric"])["target"] == "db-a"
+            assert 0.3 < value([pinned]) <= 1
+            assert value(await query(url, "pyproxy_availability_percentage")) == 100
+            assert await firing(url, rules["PyProxyNoTargetAvailable"]) == []
+            assert await firing(url, rules["PyProxyPinningBlindSpot"]) == []
+
+
+async def firing(url: str, expression: str) -> list[Tree]:
+    """What an expression gives now, which may be nothing."""
+    answer = await asyncio.to_thread(get, url, f"/api/v1/query?query={quote(expression)}")
+    data = answer.json()
+    assert isinstance(data, dict)
+    assert data["status"] == "success"
+    return cast(list[Tree], data["data"]["result"])

@@ -92,6 +92,18 @@ def test_a_latency_is_a_histogram_in_seconds() -> None:
     assert value(source, f"{name}_bucket", {**DEFAULT, "le": "+Inf"}) == 2
 
 
+def test_a_role_whose_targets_nobody_has_asked_yet_is_absent_not_unavailable() -> None:
+    """M-00, M-01: "some appear only after the first successful connection"."""
+    source = FakeSource()
+    source.gauges_a = IDLE._replace(available=False, asked=False)
+    name = "pyproxy_availability_percentage"
+    found = {s.labels["target_role"]: s.value for s in families(source)[name].samples}
+    assert found == {"READ_ONLY": 100}
+    source.gauges_a = IDLE._replace(available=False)
+    found = {s.labels["target_role"]: s.value for s in families(source)[name].samples}
+    assert found == {"READ_ONLY": 100, "READ_WRITE": 0}
+
+
 def test_pins_are_counted_by_rule() -> None:
     source = FakeSource()
     source.db_a.pinned("PIN-PG-01")
@@ -104,7 +116,7 @@ def test_pins_are_counted_by_rule() -> None:
 
 def test_prepared_statements_are_those_parsed_and_not_closed() -> None:
     source = FakeSource()
-    source.own.statements_parsed, source.own.statements_closed = 9, 4
+    source.own.statements_parsed, source.own.statements_held = 9, 5
     assert value(source, "pyproxy_prepared_statements", {"proxy_name": "demo"}) == 5
 
 
