@@ -53,7 +53,9 @@ SELECT r.recovering,
   - w.last_msg_receipt_time) FROM pg_catalog.pg_stat_get_wal_receiver() w) END
 FROM (SELECT pg_catalog.pg_is_in_recovery() AS recovering) r"""
 
-_PROMOTE: Final = "SELECT pg_catalog.pg_promote(false)"
+_PROMOTE: Final = (
+    "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_promote(false) END"
+)
 _SLOT_NAME: Final = """\
 SELECT n.name FROM (SELECT pg_catalog.current_setting('primary_slot_name') AS name) n
 WHERE n.name <> '' AND NOT EXISTS (
