@@ -30,6 +30,7 @@ from pyproxy.auth.secret import SecretStore
 from pyproxy.auth.secrets import open_store
 from pyproxy.config import AuthConfig, Config, ConfigError, EndpointConfig
 from pyproxy.dashboard.http import HttpServer
+from pyproxy.dashboard.routes import Action
 from pyproxy.encryption import Encryption
 from pyproxy.listener import Listener
 from pyproxy.logs import EventLog
@@ -76,6 +77,8 @@ class App:
         self.endpoints: dict[str, Endpoint] = {}
         self.listeners: dict[str, Listener] = {}
         self.view = ProxyView(self)
+        # What a POST may start, by path; the demonstration has some.
+        self.actions: dict[str, Action] = {}
         self._observer = Observer(
             config.compatibility, self.counters, self.view.happened, time.monotonic
         )
@@ -140,7 +143,11 @@ class App:
             # Only now, for port 0 has become the one that the kernel gave.
             names[endpoint.name] = _names_of(endpoint_config, listener.port)
         self._http = HttpServer(
-            config.http.host, config.http.port, self.view, Exposition(ProxyReadings(self)).render
+            config.http.host,
+            config.http.port,
+            self.view,
+            Exposition(ProxyReadings(self)).render,
+            actions=self.actions,
         )
         await self._http.start()
         self._spawn(self._upkeep())

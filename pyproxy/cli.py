@@ -23,7 +23,7 @@ from pyproxy.config import Config, ConfigError
 from pyproxy.config_file import load
 from pyproxy.dashboard.commands import healthcheck, metrics, pins
 from pyproxy.event_loop import run_in_loop
-from pyproxy.lab import demo, lab_command
+from pyproxy.lab import demo, failover_command, lab_command
 from pyproxy.logs import configure
 from pyproxy.pinning import explain
 
@@ -67,6 +67,13 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add(commands, "run", "run the proxy", _add_run, _run)
     _add(commands, "demo", "a proxy on a PostgreSQL of its own", demo.add_arguments, demo.run)
+    _add(
+        commands,
+        "failover",
+        "rehearse a failover of a running demo",
+        failover_command.add_arguments,
+        failover_command.run,
+    )
     _add(commands, "check", "validate a configuration, contact nothing", _add_config, _check)
     _add(commands, "token", "print an IAM token", token_command.add_arguments, token_command.run)
     _add(commands, "explain", "would this SQL pin, and why", explain.add_arguments, explain.run)

@@ -58,6 +58,11 @@ class ErrorResponse(NamedTuple):
         """The primary text."""
         return _text(self.fields, MESSAGE)
 
+    @property
+    def detail(self) -> str:
+        """The second text, or ""."""
+        return _text(self.fields, DETAIL)
+
     @classmethod
     def of(
         cls, severity: str, sqlstate: str, message: str, detail: str = "", hint: str = ""

@@ -11,6 +11,8 @@ from http.client import HTTPConnection, HTTPException
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from pyproxy.dashboard.routes import DELIBERATE
+
 DEFAULT_URL: Final = "http://127.0.0.1:8432"
 TIMEOUT: Final = 5.0
 
@@ -35,10 +37,27 @@ class Answer(NamedTuple):
 
 def get(url: str, path: str, timeout: float = TIMEOUT) -> Answer:
     """Ask for `path` of the proxy at `url`, such as `http://127.0.0.1:8432`; any status is fine."""
+    return _ask("GET", url, path, timeout)
+
+
+def post(url: str, path: str, timeout: float = TIMEOUT) -> dict[str, object]:
+    """Start what `path` stands for and return its JSON; ApiError unless the status is 2xx."""
+    answer = _ask("POST", url, path, timeout)
+    value = answer.json()
+    if answer.status // 100 != 2 or not isinstance(value, dict):
+        why = value.get("error", "no reason") if isinstance(value, dict) else "no reason"
+        raise ApiError(f"{url}{path} answered {answer.status}: {why}")
+    return value
+
+
+def _ask(method: str, url: str, path: str, timeout: float) -> Answer:
     host, port = _address(url)
     connection = HTTPConnection(host, port, timeout=timeout)
+    headers = {"Connection": "close"}
+    if method == "POST":
+        headers[DELIBERATE] = "yes"
     try:
-        connection.request("GET", path, headers={"Connection": "close"})
+        connection.request(method, path, headers=headers)
         response = connection.getresponse()
         return Answer(response.status, response.read())
     except TimeoutError:

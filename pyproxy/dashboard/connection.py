@@ -18,7 +18,7 @@ import h11
 
 from pyproxy.dashboard.feed import Feed, Listener
 from pyproxy.dashboard.origin import OriginGuard
-from pyproxy.dashboard.routes import Request, Response, Routes, error
+from pyproxy.dashboard.routes import DELIBERATE, Request, Response, Routes, error
 
 log: Final = logging.getLogger("pyproxy.dashboard")
 
@@ -229,6 +229,7 @@ class HttpConnection:
             target.query,
             headers.get(b"accept", ""),
             headers.get(b"last-event-id", ""),
+            DELIBERATE.lower().encode() in headers,
         )
 
     # -- writing -------------------------------------------------------------------------------

@@ -11,12 +11,13 @@ What it answers is decided in `routes`; how a connection goes on is in `connecti
 import asyncio
 import os
 from asyncio import StreamReader, StreamWriter
+from collections.abc import Mapping
 from typing import Final
 
 from pyproxy.dashboard.connection import HttpConnection, Limits, Service
 from pyproxy.dashboard.feed import Feed
 from pyproxy.dashboard.origin import OriginGuard
-from pyproxy.dashboard.routes import Render, Routes
+from pyproxy.dashboard.routes import Action, Render, Routes
 from pyproxy.dashboard.view import View
 
 __all__ = ["HttpServer", "Limits"]
@@ -28,13 +29,21 @@ class HttpServer:
     """Listens on one address; `port` 0 takes a free one, which `port` tells after start()."""
 
     def __init__(
-        self, host: str, port: int, view: View, metrics: Render, limits: Limits = DEFAULT_LIMITS
+        self,
+        host: str,
+        port: int,
+        view: View,
+        metrics: Render,
+        limits: Limits = DEFAULT_LIMITS,
+        actions: Mapping[str, Action] | None = None,
     ) -> None:
         self.host: Final = host
         self.port = port
         self._limits: Final = limits
         feed = Feed(view, limits.stream_interval)
-        self._service: Final = Service(Routes(view, metrics), feed, OriginGuard(host), limits)
+        self._service: Final = Service(
+            Routes(view, metrics, actions), feed, OriginGuard(host), limits
+        )
         self._server: asyncio.Server | None = None
         # Every open connection with its task; the reference keeps the task alive.
         self._open: Final[dict[asyncio.Task[None], HttpConnection]] = {}

@@ -51,6 +51,13 @@ class Request(NamedTuple):
     accept: str = ""
     last_event_id: str = ""
 
+    deliberate: bool = False
+    """It has the header DELIBERATE."""
+
+
+DELIBERATE: Final = "X-PyProxy-Deliberate"
+"""The header, of any value, that a POST must have."""
+
 
 class Response(NamedTuple):
     """A whole answer, or the beginning of a stream."""
@@ -66,12 +73,19 @@ class Response(NamedTuple):
     """What follows are the frames of a `feed.Listener`."""
 
 
+Action = Callable[[str], tuple[int, Mapping[str, object]]]
+"""Something that a POST starts: its query in, status and answer out. It must not block."""
+
+
 class Routes:
     """The paths of one server."""
 
-    def __init__(self, view: View, metrics: Render) -> None:
+    def __init__(
+        self, view: View, metrics: Render, actions: Mapping[str, Action] | None = None
+    ) -> None:
         self._view: Final = view
         self._metrics: Final = metrics
+        self._actions: Final = actions or {}
         self._paths: Final[dict[str, Callable[[Request], Response]]] = {
             "/metrics": self._scrape,
             "/healthz": _constant(json_response(200, {"status": "alive"})),
@@ -84,6 +98,8 @@ class Routes:
 
     def answer(self, request: Request) -> Response:
         """Answer a request; the body of an answer to HEAD is for the caller to leave out."""
+        if request.path in self._actions:
+            return self._act(request)
         handler = self._paths.get(request.path)
         if handler is None:
             return self._not_found(request.path)
@@ -94,6 +110,20 @@ class Routes:
             return handler(request)
         except BadRequest as wrong:
             return error(400, str(wrong))
+
+    def _act(self, request: Request) -> Response:
+        """Start something, for those whom no page of another site can imitate.
+
+        A browser sends a header like ours to another site only after it has asked, by a method that
+        is refused here.
+        """
+        if request.method != "POST":
+            message = f"{request.method} is not allowed on {request.path}: use POST"
+            return error(405, message)._replace(headers=(("Allow", "POST"),))
+        if not request.deliberate:
+            return error(403, f"a POST needs the header {DELIBERATE}")
+        status, answer = self._actions[request.path](request.query)
+        return json_response(status, answer)
 
     def _not_found(self, path: str) -> Response:
         pages = [known for known in self._paths if not known.startswith("/static/")]

@@ -35,7 +35,6 @@ _SETTINGS: Final = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "fsync": "off",
-    "full_page_writes": "off",
     "shared_buffers": "16MB",
     "max_connections": "100",
     "wal_level": "replica",
@@ -44,6 +43,8 @@ _SETTINGS: Final = {
     # Without it promotion and rejoining may wait out 5 seconds.
     "wal_retrieve_retry_interval": "200ms",
     "hot_standby": "on",
+    # A slot whose standby never comes back must not fill the disk.
+    "max_slot_wal_keep_size": "256MB",
     "log_min_messages": "warning",
 }
 
@@ -235,6 +236,26 @@ class Cluster:
         ownership.give(trigger, self.programs.owner)
         assert self._process is not None
         self._process.send_signal(signal.SIGUSR1)
+
+    def rejoin(self, primary: Cluster) -> None:
+        """Come back as a standby of the one that took over; must not be running.
+
+        What it wrote and nobody got is undone by pg_rewind.
+        """
+        conninfo = f"host=127.0.0.1 port={primary.port} user={SUPERUSER}"
+        self.programs.run(
+            "pg_rewind",
+            f"--target-pgdata={self.data}",
+            f"--source-server={conninfo} dbname=postgres",
+            "--no-sync",
+            environment={"PGPASSWORD": primary.password},
+        )
+        with (self.data / "postgresql.auto.conf").open("a") as file:
+            file.write(f"primary_conninfo = '{conninfo} password={primary.password}'\n")
+        signal_file = self.data / "standby.signal"
+        signal_file.touch()
+        ownership.give(signal_file, self.programs.owner)
+        self.start()
 
     def remove(self) -> None:
         """Kill it and delete its folder."""

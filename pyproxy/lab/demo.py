@@ -25,12 +25,15 @@ from pyproxy.config_file import parse
 from pyproxy.event_loop import run_in_loop
 from pyproxy.lab import binaries
 from pyproxy.lab.cluster import Cluster, ClusterError, Programs
+from pyproxy.lab.onlookers import Address, Onlookers
+from pyproxy.lab.rehearsal import PATH, Rehearsal
 from pyproxy.logs import configure
 
 DONE: Final = 0
 WRONG: Final = 2
 USER: Final = "app"
 DATABASE: Final = "app"
+MONITOR: Final = "rdsproxyadmin"
 
 _SETTINGS: Final = {"max_connections": "60"}
 
@@ -88,12 +91,17 @@ def _demonstrate(arguments: argparse.Namespace, folder: Path) -> int:
 
 async def _serve(config: Config, pair: Pair, arguments: argparse.Namespace) -> int:
     app = App(config)
+    clusters = {f"db-{name}": cluster for name, cluster in zip("ab", pair.clusters, strict=False)}
+    client = Address(arguments.port, USER, DATABASE, pair.password)
+    rehearsal = Rehearsal(app, clusters, Onlookers(client))
+    app.actions[PATH] = rehearsal.act
     await app.start()
     sys.stdout.write(welcome(pair, arguments.port, arguments.http_port))
     sys.stdout.flush()
     try:
         await app.run_until_stopped()
     finally:
+        await rehearsal.stop()
         await app.stop()
     return DONE
 
@@ -111,7 +119,9 @@ def _start(folder: Path, *, standby: bool) -> Pair:
             primary = Cluster.create(folder / "a", programs, _SETTINGS)
             primary.execute(
                 f"CREATE ROLE {USER} LOGIN PASSWORD '{password}';"
-                f"CREATE DATABASE {DATABASE} OWNER {USER}"
+                f"CREATE DATABASE {DATABASE} OWNER {USER};"
+                # As RDS Proxy's own user (C-15); a superuser, for it promotes and makes slots.
+                f"CREATE ROLE {MONITOR} LOGIN SUPERUSER PASSWORD '{password}'"
             )
         primary.start()
     if not standby:
@@ -135,7 +145,10 @@ def _password(folder: Path) -> str:
     password = secrets.token_urlsafe(12)
     file.touch(0o600)
     # JSON is YAML too.
-    file.write_text(json.dumps({"demo": {"username": USER, "password": password}}))
+    users = {"demo": USER, MONITOR: MONITOR}
+    file.write_text(
+        json.dumps({arn: {"username": u, "password": password} for arn, u in users.items()})
+    )
     return password
 
 
@@ -155,6 +168,7 @@ target_group:
   connection_pool_config: {{max_connections_percent: 20}}
   targets:{targets}
 secrets: {{file: secrets.yaml}}
+monitoring: {{user: {MONITOR}, secret: {MONITOR}}}
 http: {{port: {arguments.http_port}}}
 state_dir: state
 """
@@ -167,7 +181,10 @@ state_dir: state
 def welcome(pair: Pair, port: int, http_port: int) -> str:
     """The URL first, then what to paste."""
     url = f"postgresql://{USER}:{pair.password}@127.0.0.1:{port}/{DATABASE}"
-    standby = "" if pair.standby is None else f", standby on 127.0.0.1:{pair.standby.port}"
+    standby = failover = ""
+    if pair.standby is not None:
+        standby = f", standby on 127.0.0.1:{pair.standby.port}"
+        failover = f"Failover    pyproxy failover --url http://127.0.0.1:{http_port}\n"
     return f"""{url}
 
 psql '{url}'
@@ -177,7 +194,7 @@ The proxy   127.0.0.1:{port}, user {USER}, password {pair.password}, database {D
 The page    http://127.0.0.1:{http_port}/
 Databases   primary on 127.0.0.1:{pair.primary.port}{standby}
 See a pin   psql '{url}' -c "SET work_mem = '8MB'"; pyproxy pins --url http://127.0.0.1:{http_port}
-Stop        Ctrl-C
+{failover}Stop        Ctrl-C
 """
 
 
