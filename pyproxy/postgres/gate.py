@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
@@ -73,8 +74,13 @@ class Gate:
         if rate and not self._rate.admit(rate, self._clock()):
             raise errors.connection_rate_exceeded(rate)
 
-    def cancel(self, request: CancelRequest) -> None:
-        """Cancel the query of the key's owner; an unknown key is ignored, as in PostgreSQL."""
+    async def cancel(self, request: CancelRequest) -> None:
+        """Cancel the query of the key's owner; an unknown key is ignored, as in PostgreSQL.
+
+        Returns when the request has arrived. As with PostgreSQL, the end of its connection tells
+        the client that no query of a later time can be hit.
+        """
         session = self.cancel_keys.owner(request.process_id, request.secret_key)
-        if session is not None:
-            session.cancel()
+        under_way = session.cancel() if session is not None else None
+        if under_way is not None:
+            await asyncio.wait((under_way,))

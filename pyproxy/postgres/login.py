@@ -177,7 +177,7 @@ class _Visit:
     async def _read_startup(self, stream: LoginStream) -> StartupMessage:
         packet = startup.parse_first_packet(await stream.read_startup(startup.MAX_STARTUP))
         if isinstance(packet, CancelRequest):
-            self._gate.cancel(packet)
+            await self._gate.cancel(packet)
             raise Cancelled
         if not isinstance(packet, StartupMessage):
             raise ProtocolError(f"{type(packet).__name__} where a startup message was expected")

@@ -328,7 +328,9 @@ class Relay(Requests):
             self._discarded(server, conversation.copy_in())
         elif tag == backend.NOTIFICATION_RESPONSE:
             # LISTEN pins, so one for an unpinned session is another's leftover.
-            return self.unobserved(server) and self.endpoint.observer.notified(self, server)
+            if self.unobserved(server) and self.endpoint.observer.notified(self, server):
+                return True
+            return self._own_notification(server, data[pos:end])
         elif tag == backend.NOTICE_RESPONSE:
             # What PostgreSQL remarks on a Parse that only we have asked for was said before.
             owed = conversation.owed
@@ -375,6 +377,16 @@ class Relay(Requests):
         elif name == "application_name" and self._resets and self.application_name is not None:
             return self._on_application_name_reset(server, old)
         return False
+
+    def _own_notification(self, server: ServerConnection, message: bytes) -> bool:
+        """A client knows its own NOTIFY by the process id, which is that of its key (extension)."""
+        if self.cancel_key is None or server.key is None:
+            return False
+        process_id = message[5:9]
+        if process_id != server.key[0].to_bytes(4, "big"):
+            return False
+        self._instead = message[:5] + self.cancel_key[0].to_bytes(4, "big") + message[9:]
+        return True
 
     def _on_application_name_reset(self, server: ServerConnection, old: str | None) -> bool:
         """RESET has put the server's own default where the client's startup value belongs."""

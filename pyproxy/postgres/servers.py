@@ -351,11 +351,12 @@ class Servers:
 
     # -- cancelling ----------------------------------------------------------------------------
 
-    def cancel(self, server: ServerConnection) -> None:
+    def cancel(self, server: ServerConnection) -> asyncio.Task[None] | None:
         """Cancel what it is running; until that has arrived it is not lent to anybody else."""
-        if server.key is not None:
-            server.cancels += 1
-            self._spawn(self._cancel_and_return(server))
+        if server.key is None:
+            return None
+        server.cancels += 1
+        return self._spawn(self._cancel_and_return(server))
 
     async def _cancel_and_return(self, server: ServerConnection) -> None:
         await self._cancel(server)

@@ -306,11 +306,15 @@ class Session(asyncio.Protocol, ABC):
             self.pin = pin
             self.endpoint.pinned(self, server, pin)
 
-    def cancel(self) -> None:
-        """A CancelRequest with our key: stop what we have running, and nobody else."""
+    def cancel(self) -> asyncio.Task[None] | None:
+        """A CancelRequest with our key: stop what we have running, and nobody else.
+
+        Returns what ends when the request has arrived, or None when there is nothing to stop.
+        """
         server = self.server
-        if server is not None and server.conversation.owed:
-            server.home.cancel(server)
+        if server is None or not server.conversation.owed:
+            return None
+        return server.home.cancel(server)
 
     # -- the end -------------------------------------------------------------------------------
 

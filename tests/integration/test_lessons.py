@@ -22,6 +22,7 @@ from tests.support.messages import (
     Parse,
     Query,
     Sync,
+    cancel_request,
 )
 from tests.support.postgres import PASSWORD, Postgres, temporary_folder
 from tests.support.proxy import Proxy, start_proxy
@@ -100,6 +101,30 @@ def test_lesson_08_a_cancel_of_an_idle_session_changes_nothing(narrow: Proxy) ->
             with Wire(narrow.host, narrow.port) as messenger:
                 messenger.send(struct.pack("!IIi", 12 + len(secret), 80877102, process) + secret)
             assert client.value(f"SELECT {number}") == str(number)
+
+
+def test_lesson_08_a_cancel_has_arrived_when_its_connection_ends(narrow: Proxy) -> None:
+    """Lesson 8: as with PostgreSQL, a driver waits for that before it goes on (asyncpg does)."""
+    with narrow.wire() as client:
+        assert client.key is not None
+        # Only a session that keeps its server can be hit: another is not lent to meanwhile.
+        client.query("LISTEN l_pinned")
+        for _ in range(100):
+            client.send(Query("SELECT pg_sleep(0.001)"))
+            with Wire(narrow.host, narrow.port) as messenger:
+                messenger.send(cancel_request(*client.key))
+                assert not messenger.read_to_end()
+            client.read_ready()
+            assert not errors_of(client.ask(Query("SELECT pg_sleep(0.003)")))
+
+
+def test_a_client_knows_its_own_notifications(narrow: Proxy) -> None:
+    """By the process id that it was given at login, which is the proxy's."""
+    with narrow.wire() as client:
+        assert client.key is not None
+        replies = client.ask(Query("LISTEN l_own; NOTIFY l_own, 'mine'"))
+        (note,) = (r for r in replies if r.tag == "A")
+        assert note.body == struct.pack("!I", client.key[0]) + b"l_own\0mine\0"
 
 
 def test_lesson_09_errors_and_several_syncs_stay_in_step(pair: tuple[Wire, Wire]) -> None:
