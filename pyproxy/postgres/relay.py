@@ -359,6 +359,8 @@ class Relay(Requests):
             self._pipelined = 0.0
         self._resets = False
         conversation = server.conversation
+        if self._defaults_name and not conversation.owed:
+            self._defaults_name = False
         if self._portals is not None and conversation.status == IDLE and not conversation.owed:
             # Portals end with their transaction, and no Bind is on its way to make new ones.
             self._portals = None
@@ -374,7 +376,7 @@ class Relay(Requests):
         server.report(name, value)
         if name == "standard_conforming_strings":
             self.conforming = value != "off"
-        elif name == "application_name" and self._resets and self.application_name is not None:
+        elif name == "application_name" and self._resets and value == server.baseline.get(name):
             return self._on_application_name_reset(server, old)
         return False
 
@@ -390,6 +392,8 @@ class Relay(Requests):
 
     def _on_application_name_reset(self, server: ServerConnection, old: str | None) -> bool:
         """RESET has put the server's own default where the client's startup value belongs."""
+        if self.application_name is None:
+            return False
         server.application_name = None
         name = reported_application_name(
             self.application_name or "", server.parameters.get("server_version", "")
@@ -403,7 +407,7 @@ class Relay(Requests):
         observer = self.endpoint.observer
         if tag in observer.tags and self.unobserved(server):
             observer.tag(self, server, tag)
-        if tag in (b"RESET", b"DISCARD ALL"):
+        if tag in (b"RESET", b"DISCARD ALL") or (tag == b"SET" and self._defaults_name):
             # PostgreSQL reports what has changed only before the ReadyForQuery.
             self._resets = True
         if tag in (b"DEALLOCATE ALL", b"DISCARD ALL"):

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +35,7 @@ _NEEDS_NO_SERVER: Final = frozenset(
         frontend.COPY_FAIL,
     }
 )
+_DEFAULTS_NAME: Final = re.compile(rb'(?i)application_name["\s]*(?:=|\bto\b)\s*default\b')
 _READY: Final = backend.ReadyForQuery(IDLE).encode()
 
 
@@ -112,6 +114,7 @@ class Requests(Session):
         endpoint.query_received(self)
         if verdict.pin is not None:
             self._pin(server, verdict.pin)
+            self._look_for_default(text)
         naming = self.naming
         if naming is None:
             server.statements.unnamed = None
@@ -211,9 +214,15 @@ class Requests(Session):
             return None
         if verdict.pin is not None:
             self._pin(server, verdict.pin.when_executed())
+            self._look_for_default(verdict.pin.statement.encode())
         naming = self._names()
         naming.execute(conversation, OWED_EXECUTE, deallocates_all=verdict.deallocates_all)
         return None
+
+    def _look_for_default(self, text: bytes) -> None:
+        """SET application_name TO DEFAULT has the effect of a RESET, under the tag of a SET."""
+        if self.application_name is not None and _DEFAULTS_NAME.search(text):
+            self._defaults_name = True
 
     def _must_wait(self, server: ServerConnection, verdict: Verdict) -> bool:
         """Does it mention names whose meaning an answer on its way decides?"""

@@ -38,6 +38,7 @@ class Session(asyncio.Protocol, ABC):
 
     __slots__ = (
         "_blocked",
+        "_defaults_name",
         "_held",
         "_instead",
         "_leaving",
@@ -117,6 +118,8 @@ class Session(asyncio.Protocol, ABC):
         self._instead = b""
         # There was a RESET or DISCARD ALL since the last ReadyForQuery.
         self._resets = False
+        # A statement under way puts application_name back to what it was at login.
+        self._defaults_name = False
         # The client does not take what we write; so we read neither side.
         self._blocked = False
         # It has said Terminate; its last requests run to their end.

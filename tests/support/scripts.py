@@ -27,6 +27,7 @@ from tests.support.messages import (
     FunctionCall,
     Parse,
     Query,
+    Raw,
     Sendable,
     Sync,
 )
@@ -47,6 +48,10 @@ class Client(NamedTuple):
     steps: tuple[Step, ...]
     polite: bool
     """Does it say Terminate, or just hang up, perhaps in a transaction?"""
+    cut: int = 0
+    """Bytes that it sends at once, at most; 0 for all it has."""
+    parting: tuple[Sendable, ...] = ()
+    """What it says before it hangs up without waiting for an answer; changes nothing for long."""
 
 
 class Script(NamedTuple):
@@ -58,11 +63,12 @@ class Script(NamedTuple):
     def __str__(self) -> str:
         lines = [f"script {self.seed}"]
         for client in self.clients:
-            lines.append(f"  client {client.number} {client.startup}")
+            cut = f" in pieces of {client.cut}" if client.cut else ""
+            lines.append(f"  client {client.number} {client.startup}{cut}")
             for step in client.steps:
                 lines.append("    - " + "\n      ".join(map(repr, step.messages)))
             if not client.polite:
-                lines.append("    - hangs up")
+                lines.append(f"    - hangs up {' '.join(map(repr, client.parting))}")
         return "\n".join(lines)
 
 
@@ -102,7 +108,34 @@ class Author:
         for _ in range(rng.randint(2, 9)):
             steps += self._something()
         startup = dict(rng.choice(STARTUPS)) if rng.random() < 0.5 else {}
-        return Client(self.number, startup, tuple(steps), polite=rng.random() < 0.8)
+        polite = rng.random() < 0.8
+        cut = rng.choice((1, 2, 3, 5, 7, 11, 64)) if rng.random() < 0.25 else 0
+        parting = self._parting() if not polite and rng.random() < 0.6 else ()
+        return Client(self.number, startup, tuple(steps), polite, cut, parting)
+
+    def _parting(self) -> tuple[Sendable, ...]:
+        """Somewhere in the middle: of a transaction, a message, a pipeline, a result, a COPY."""
+        insert = self.fill("INSERT INTO t{k} VALUES (77, 'never', 1)")
+        pipeline = (Parse("", insert), Bind(), Execute())
+        copy = Query(self.fill("COPY t{k} FROM STDIN"))
+        whole = b"".join(m.encode() for m in (*pipeline, Query("SELECT 1")))
+        return self.rng.choice(
+            (
+                (Query("BEGIN"), Query(insert)),
+                (Query("BEGIN"), Raw(whole[: self.rng.randrange(1, len(whole))])),
+                (Query("BEGIN"), Query(insert), Query("SELECT 1/0"), Query(insert)),
+                (*pipeline, Flush()),
+                pipeline[:2],
+                (copy, CopyData(b"77\tnever\t1\n")),
+                (copy, CopyData(b"77\tnever\t1\n"), Raw(b"d\0\0\1\0half of it")),
+                (Parse("", copy.sql), Bind(), Execute(), Flush(), CopyData(b"77\tnever\t1\n")),
+                (Query("SELECT repeat('x', 999) FROM generate_series(1, 9999)"),),
+                (Query("COPY (SELECT repeat('x', 999) FROM generate_series(1, 9999)) TO STDOUT"),),
+                (Query("BEGIN; SELECT pg_sleep(0.05)"),),
+                (Raw(b"Q\0\0\x27\x10SELECT"),),
+                (Sync(), Sync(), Raw(b"\0")),
+            )
+        )
 
     def _something(self) -> list[Step]:
         kinds = KINDS if self.pins else QUIET_KINDS
@@ -324,6 +357,45 @@ class Author:
         between = Sync() if rng.random() < 0.5 else Flush()
         return [Step((*start, between)), Step((*self._rows(), self._end(), Sync()))]
 
+    def copy_several(self) -> list[Step]:
+        """COPY among the statements of one text, and more than one of them."""
+        rng = self.rng
+        copies = rng.choice((1, 1, 2))
+        words = ["SELECT 1"] if rng.random() < 0.5 else []
+        messages: list[Sendable] = []
+        for _ in range(copies):
+            words.append(self.fill(f"COPY {rng.choice(('t{k}', 't{k}', 'nowhere'))} FROM STDIN"))
+            messages += [*self._rows(), self._end()]
+        if rng.random() < 0.5:
+            words.append(rng.choice(("SELECT 2", "COPY (SELECT 3) TO STDOUT", "SELECT 1/0")))
+        query = Query("; ".join(words))
+        behind = [Query("SELECT 'behind'")] if rng.random() < 0.3 else []
+        if rng.random() < 0.5 and copies == 1:
+            return [Step((query,)), Step((*messages, *behind))]
+        return [Step((query, *messages, *behind))]
+
+    def long_statement(self) -> list[Step]:
+        """A named statement too long to be shared (PIN-ALL-01) or to be held."""
+        rng = self.rng
+        name = rng.choice(NAMES)
+        length = rng.choice((16_000, 20_000, 270_000))
+        sql = f"SELECT length('{'l' * length}'), $1::int4"
+        self.prepared[name] = texts.Prepared(sql, (), (((b"4",), ()), ((b"x",), ())))
+        start: list[Sendable] = [Close("S", name), Parse(name, sql)]
+        if rng.random() < 0.3:
+            start.append(Parse(name, sql))
+        if rng.random() < 0.5:
+            start.append(Describe("S", name))
+        calls = [Step((self._bind("", name), Execute(), Sync())) for _ in range(rng.randint(1, 2))]
+        return [Step((*start, Sync())), *calls]
+
+    def flushed(self) -> list[Step]:
+        """Each message waits for the answer to the one before it, as libpq's callers may do."""
+        name = self.rng.choice(NAMES)
+        portal = self.rng.choice(PORTALS)
+        calls = self._call(name, portal)
+        return [*(Step((message, Flush())) for message in calls), Step((Sync(),))]
+
     def copy_out(self) -> list[Step]:
         rng = self.rng
         sql = self.fill(
@@ -369,7 +441,9 @@ QUIET_KINDS: tuple[tuple[Kind, float], ...] = (
     (Author.muddle, 3),
     (Author.portals, 2),
     (Author.large, 0.25),
+    (Author.flushed, 1),
     (Author.copy_in, 1.5),
+    (Author.copy_several, 1),
     (Author.copy_in_extended, 1.5),
     (Author.copy_out, 1),
 )
@@ -378,6 +452,7 @@ KINDS: tuple[tuple[Kind, float], ...] = (
     (Author.setting, 4),
     (Author.session, 6),
     (Author.function_call, 1),
+    (Author.long_statement, 0.5),
 )
 
 

@@ -118,6 +118,8 @@ class Player:
         step = next(self._steps, None)
         if step is None:
             self.over = True
+            if self.client.parting:
+                self._hang_up()
             return
         self.heard.append([])
         self._expecting.sent(step.messages)
@@ -127,14 +129,22 @@ class Player:
 
     def push(self) -> None:
         """Send what the socket takes."""
+        # A long text is cut into some hundreds of pieces, not into its bytes.
+        cut = max(self.client.cut, len(self._unsent) // 300) if self.client.cut else None
         try:
-            sent = self.wire.sock.send(self._unsent)
+            sent = self.wire.sock.send(self._unsent[:cut])
         except BlockingIOError:
             return
         except OSError:
             self._end("the connection broke")
             return
         self._unsent = self._unsent[sent:]
+
+    def _hang_up(self) -> None:
+        """Say the last words and wait for nothing."""
+        with contextlib.suppress(OSError):
+            self.wire.sock.send(b"".join(m.encode() for m in self.client.parting))
+        self.wire.closed_by_peer = True
 
     def listen(self) -> None:
         """Take what has come."""
@@ -256,7 +266,9 @@ class Theater:
     def _compare_states(self, script: Script) -> str | None:
         states = []
         for admin in self._admins:
-            await_rest(admin)
+            left = await_rest(admin)
+            if left:
+                return f"a client that is gone still holds {left} at {admin.sock.getpeername()}"
             asked = " UNION ALL ".join(
                 texts.OWN_STATE.replace("{k}", str(c.number)) for c in script.clients
             )
@@ -354,9 +366,13 @@ def _smaller(script: Script) -> Iterator[Script]:
         rest = clients[:i] + clients[i + 1 :]
         if rest:
             yield script._replace(clients=rest)
-        if client.startup:
-            plain = client._replace(startup={})
-            yield script._replace(clients=(*clients[:i], plain, *clients[i + 1 :]))
+        for plain in (
+            client._replace(startup={}),
+            client._replace(cut=0),
+            client._replace(parting=()),
+        ):
+            if plain != client:
+                yield script._replace(clients=(*clients[:i], plain, *clients[i + 1 :]))
     for i, client in enumerate(clients):
         for steps in _fewer_steps(client.steps):
             smaller = client._replace(steps=steps)
@@ -395,17 +411,15 @@ def reset(admin: Wire) -> None:
     admin.query("SELECT reset_all()")
 
 
-def await_rest(admin: Wire, seconds: float = 5.0) -> None:
+def await_rest(admin: Wire, seconds: float = 5.0) -> list[tuple[str | None, ...]]:
     """Wait until no client of the last script holds anything: transactions, locks of its own.
 
-    One that hung up must not leave them behind for long.
+    One that hung up must not leave them behind for long; returns what it has left all the same.
     """
     deadline = time.monotonic() + seconds
-    left = admin.query(_LEFT)
-    while left:
-        assert time.monotonic() < deadline, f"a client that is gone still holds: {left}"
+    while (left := admin.query(_LEFT)) and time.monotonic() < deadline:
         time.sleep(0.002)
-        left = admin.query(_LEFT)
+    return left
 
 
 _LEFT: Final = """
