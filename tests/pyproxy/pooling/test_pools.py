@@ -352,7 +352,7 @@ def test_an_unused_pool_is_forgotten_and_a_used_one_is_not() -> None:
 
 @pytest.mark.parametrize("seed", range(30))
 def test_invariants_hold_whatever_happens(seed: int) -> None:
-    """Lessons 36: a random walk with the invariants checked after each step."""
+    """Lesson 36: a random walk with the invariants checked after each step."""
     rng = random.Random(seed)
     house = House(rng.randint(1, 6), idle=rng.randint(0, 6), timeout=30)
     users = [f"user{number}" for number in range(rng.randint(1, 5))]
