@@ -24,6 +24,7 @@ from pyproxy.pinning.facts import Facts
 from pyproxy.pinning.patterns import SPECIAL, by_first_word, fits, ways
 from pyproxy.pinning.rule import RUNNING
 from pyproxy.pinning.rules import RULES
+from pyproxy.pinning.shapes import CleanShapes
 from pyproxy.pinning.sql import BROKEN, NAME, WORD, Token
 
 # PIN-ALL-01: longer than this pins, in bytes of one statement.
@@ -97,6 +98,7 @@ class Classifier:
         self._young: dict[bytes, Verdict] = {}
         self._old: dict[bytes, Verdict] = {}
         self._young_bytes = 0
+        self._clean: Final = CleanShapes(limit_bytes // 2)
         # The rows that pin, as the switches are.
         self._pinning: Final = frozenset(
             rule.id
@@ -116,13 +118,18 @@ class Classifier:
 
     def judge(self, text: bytes, *, standard_conforming_strings: bool = True) -> Verdict:
         """The verdict on a text of any number of statements; never raises."""
+        if text in self._clean:
+            return CLEAN
         # No text that PostgreSQL would read begins with a zero byte.
         key = text if standard_conforming_strings else b"\0" + text
         verdict = self._young.get(key)
         if verdict is None:
             verdict = self._old.get(key)
             if verdict is None:
-                verdict = self._judge(text, standard_conforming_strings)
+                if self._surely_clean(text):
+                    self._clean.add(text)
+                    return CLEAN
+                verdict = self._judge(text.decode("latin-1"), standard_conforming_strings)
             self._remember(key, verdict)
         return verdict
 
@@ -161,11 +168,6 @@ class Classifier:
         # The dictionary's own share, and a verdict's.
         self._young_bytes += len(key) + (100 if verdict is CLEAN else 3_000)
 
-    def _judge(self, text: bytes, conforming: bool) -> Verdict:
-        if self._surely_clean(text):
-            return CLEAN
-        return self._judge_thoroughly(text.decode("latin-1"), conforming)
-
     def _surely_clean(self, text: bytes) -> bool:
         """Can no token of it be what a rule asks about? Most texts are a query without any."""
         if len(text) > STATEMENT_LIMIT or _QUERY.match(text) is None:
@@ -173,7 +175,7 @@ class Classifier:
         lowered = text.lower()
         return not any(word in lowered for word in self._suspicious)
 
-    def _judge_thoroughly(self, text: str, conforming: bool) -> Verdict:
+    def _judge(self, text: str, conforming: bool) -> Verdict:
         deciding: Judged | None = None
         references: tuple[bytes, ...] = ()
         deallocates_all = False
