@@ -176,10 +176,12 @@ class Conversation:
 
         Raises ProtocolError when another reply, or none, was owed: the server is out of step.
         """
-        self._drop_copy_ends()
-        if not self.owed or self.owed[0].kind != kind:
+        owed = self.owed
+        if owed and owed[0].kind == COPY_END:
+            self._drop_copy_ends()
+        if not owed or owed[0].kind != kind:
             raise ProtocolError(f"the server ended a {NAMES[kind]} that it did not owe: {self}")
-        return self.owed.popleft()
+        return owed.popleft()
 
     def described(self) -> Owed | None:
         """RowDescription: ends a Describe; inside a simple Query it is part of its result."""
@@ -198,13 +200,16 @@ class Conversation:
 
     def ready(self, status: int) -> Owed:
         """ReadyForQuery: a sync point is answered; returns its entry."""
-        self._drop_copy_ends()
-        if not self.owed or self.owed[0].kind not in (SYNC, QUERY, FUNCTION_CALL):
+        owed = self.owed
+        if owed and owed[0].kind == COPY_END:
+            self._drop_copy_ends()
+        if not owed or owed[0].kind not in (SYNC, QUERY, FUNCTION_CALL):
             raise ProtocolError(f"a ReadyForQuery that nobody asked for: {self}")
         if status not in _STATUSES:
             raise ProtocolError(f"a ReadyForQuery of the unknown status {status}")
-        answered = self.owed.popleft()
-        self._drop_copy_ends()
+        answered = owed.popleft()
+        if owed:
+            self._drop_copy_ends()
         self.copying = False
         self.status = status
         return answered

@@ -6,11 +6,12 @@ Login, the set-up of server connections and the tests read with a `Framer`:
     for tag, body in framer.feed(data):
         message = backend.decode(tag, body)
 
-The relay, where every microsecond is paid per query, walks the headers itself (`HEADER`).
+The relay, where every microsecond is paid per query, walks the headers itself (`read_header`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import Struct
 from typing import Final
 
@@ -18,6 +19,9 @@ from protocol.postgres.errors import ProtocolError
 
 HEADER: Final = Struct("!BI")
 """Tag, then the length of what follows the tag: the length's own four bytes and the body."""
+
+read_header: Final[Callable[[bytes, int], tuple[int, int]]] = HEADER.unpack_from
+"""The header at a place: tag and length. As `HEADER.unpack_from`, with its types known."""
 
 LENGTH_BYTES: Final = 4
 """The length counts itself, but not the tag."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
 
-LATENCY_BOUNDS: Final = (
+LATENCY_BOUNDS: Final[tuple[float, ...]] = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
     0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
 )  # fmt: skip
@@ -40,6 +40,14 @@ class Histogram:
         """Count one observation."""
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.total += seconds
+
+    def observe_too(self, other: "Histogram", seconds: float) -> None:
+        """Count one observation here and in `other`, which has the same bounds."""
+        bucket = bisect_left(self.bounds, seconds)
+        self.counts[bucket] += 1
+        self.total += seconds
+        other.counts[bucket] += 1
+        other.total += seconds
 
     @property
     def count(self) -> int:

@@ -68,7 +68,7 @@ class Endpoint:
 
     def borrowed_at_once(self, server: ServerConnection) -> None:
         """A server was idle: the wait was nothing, and no clock is asked."""
-        server.target.counters.borrow_requests += 1
+        server.target_counters.borrow_requests += 1
         self.counters.borrow_latency.counts[0] += 1
 
     def waited(self, session: Session) -> None:
@@ -95,8 +95,9 @@ class Endpoint:
 
     def query_answered(self, server: ServerConnection, seconds: float) -> None:
         """Its ReadyForQuery has gone to the client (M-23, M-27)."""
-        self.counters.query_response_latency.observe(seconds)
-        server.target.counters.query_response_latency.observe(seconds)
+        self.counters.query_response_latency.observe_too(
+            server.target_counters.query_response_latency, seconds
+        )
 
     def execute_received(self, session: Session) -> None:
         """An Execute: AWS does not count it among the queries (M-31)."""
@@ -109,14 +110,15 @@ class Endpoint:
 
     def pipeline_answered(self, server: ServerConnection, seconds: float) -> None:
         """The ReadyForQuery of extended queries has gone to the client."""
-        self.counters.extended_response_latency.observe(seconds)
-        server.target.counters.extended_response_latency.observe(seconds)
+        self.counters.extended_response_latency.observe_too(
+            server.target_counters.extended_response_latency, seconds
+        )
 
     # -- pinning -------------------------------------------------------------------------------
 
     def pinned(self, session: Session, server: ServerConnection, pin: Pin) -> None:
         """The session keeps its server from now on (L-01)."""
-        server.target.counters.pinned(pin.rule)
+        server.target_counters.pinned(pin.rule)
         key = session.pool.key
         facts = Facts(
             session.id,

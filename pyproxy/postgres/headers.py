@@ -16,21 +16,22 @@ LARGE_MESSAGE: Final = 0x3FFF_FFFE
 # How much of an ErrorResponse must be here to know its severity and SQLSTATE.
 ERROR_HEAD: Final = 256
 
-_LARGE: Final = frozenset(
-    {frontend.QUERY, frontend.PARSE, frontend.BIND, frontend.COPY_DATA, frontend.FUNCTION_CALL}
-)
-_SMALL: Final = frozenset(
-    {
-        frontend.CLOSE,
-        frontend.COPY_DONE,
-        frontend.COPY_FAIL,
-        frontend.DESCRIBE,
-        frontend.EXECUTE,
-        frontend.FLUSH,
-        frontend.SYNC,
-        frontend.TERMINATE,
-    }
-)
+# What a client may send, and how long it may be.
+_LIMITS: Final[dict[int, int]] = {
+    frontend.QUERY: LARGE_MESSAGE,
+    frontend.PARSE: LARGE_MESSAGE,
+    frontend.BIND: LARGE_MESSAGE,
+    frontend.COPY_DATA: LARGE_MESSAGE,
+    frontend.FUNCTION_CALL: LARGE_MESSAGE,
+    frontend.CLOSE: SMALL_MESSAGE,
+    frontend.COPY_DONE: SMALL_MESSAGE,
+    frontend.COPY_FAIL: SMALL_MESSAGE,
+    frontend.DESCRIBE: SMALL_MESSAGE,
+    frontend.EXECUTE: SMALL_MESSAGE,
+    frontend.FLUSH: SMALL_MESSAGE,
+    frontend.SYNC: SMALL_MESSAGE,
+    frontend.TERMINATE: SMALL_MESSAGE,
+}
 # Replies that are looked at whole; they are short. The others may stream.
 _WHOLE: Final = frozenset(
     {
@@ -67,14 +68,11 @@ _HELD_REPLY: Final = 1 << 20
 
 def check_request(tag: int, length: int) -> ProxyError | None:
     """What PostgreSQL would end the connection for."""
-    if tag in _SMALL:
-        limit = SMALL_MESSAGE
-    elif tag in _LARGE:
-        limit = LARGE_MESSAGE
-    else:
-        return errors.protocol_violation(f"invalid frontend message type {tag}")
+    limit = _LIMITS.get(tag, 0)
     if 4 <= length <= limit:
         return None
+    if not limit:
+        return errors.protocol_violation(f"invalid frontend message type {tag}")
     return errors.protocol_violation(f"invalid message length {length} of {chr(tag)!r}")
 
 

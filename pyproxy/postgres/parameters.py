@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple
 
@@ -49,7 +50,8 @@ def requested(parameters: Mapping[str, str], extensions: Collection[str] = ()) -
     for name, value in parameters.items():
         known = _ALLOWED.get(name.lower())
         if known == "application_name":
-            application_name = value
+            # One object for all clients of that name: the relay compares names by identity.
+            application_name = sys.intern(value)
         elif known is not None:
             pooled[known] = value
         elif name.startswith("_pq_."):

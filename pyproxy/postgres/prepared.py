@@ -170,6 +170,10 @@ class Naming(Names):
         if nul < 0:
             conversation.extended(OWED_BIND)
             return None
+        if nul == start and self._has_unnamed(server):
+            self.mentioned = self.unnamed
+            conversation.extended(OWED_BIND)
+            return None
         name = data[start:nul]
         if self._must_wait(conversation, name):
             return STALL
@@ -322,8 +326,13 @@ class Naming(Names):
 
     def _resolve(self, server: ServerConnection, name: bytes) -> tuple[bytes, bytes]:
         """The name on the server, and what has to be sent ahead for it to be there."""
-        statement = self.mentioned = self._meaning(name)
         self.moved = False
+        statement = self.names.get(name)
+        if statement is not None and statement.verdict is CLEAN:
+            self.mentioned = statement
+            if server.statements.touch(statement):
+                return statement.server_name, b""
+        statement = self.mentioned = self._meaning(name)
         moved = self._move(server.conversation, statement)
         if not name:
             return name, moved + self._ensure_unnamed(server)
@@ -336,6 +345,16 @@ class Naming(Names):
         server.statements.counters.statements_injected += 1
         step = Step(PARSE, True, server_name, statement)
         return server_name, moved + self._prepare(server, statement, step)
+
+    def _has_unnamed(self, server: ServerConnection) -> bool:
+        """Is this client's unnamed statement there, and nothing to be asked about it?"""
+        statement = self.unnamed
+        return (
+            statement is not None
+            and server.statements.unnamed is statement
+            and statement.verdict is CLEAN
+            and not undecided(self._latest_unnamed, server.conversation)
+        )
 
     def _ensure_unnamed(self, server: ServerConnection) -> bytes:
         """What makes the server's unnamed statement this client's, or absent as it is here."""

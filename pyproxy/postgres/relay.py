@@ -39,7 +39,7 @@ from protocol.postgres.conversation import (
     Owed,
 )
 from protocol.postgres.errors import ProtocolError
-from protocol.postgres.framing import HEADER
+from protocol.postgres.framing import HEADER, read_header
 from pyproxy import errors
 from pyproxy.errors import ProxyError
 from pyproxy.postgres.headers import SMALL_MESSAGE, STREAMED, check_request, reply_streams
@@ -112,7 +112,7 @@ class Relay(Requests):
             if self._passing_dropped:
                 keep = pos
         while size - pos >= 5:
-            tag, length = HEADER.unpack_from(data, pos)
+            tag, length = read_header(data, pos)
             end = pos + 1 + length
             problem = check_request(tag, length)
             if problem is not None:
@@ -165,7 +165,7 @@ class Relay(Requests):
             return
         self._tail = bytearray(data[pos:])
         if size - pos >= 5:
-            tag, length = HEADER.unpack_from(data, pos)
+            tag, length = read_header(data, pos)
             # Of a Bind only the names are waited for, however long it is.
             self._need = size - pos + 1 if tag == frontend.BIND else 1 + length
         else:
@@ -218,7 +218,7 @@ class Relay(Requests):
             if server.passing_dropped:
                 keep = pos
         while size - pos >= 5:
-            tag, length = HEADER.unpack_from(data, pos)
+            tag, length = read_header(data, pos)
             end = pos + 1 + length
             if length < 4:
                 raise ProtocolError(f"a reply {chr(tag)!r} of {length} bytes")

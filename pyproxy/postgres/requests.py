@@ -14,10 +14,12 @@ from protocol.postgres import backend, frontend
 from protocol.postgres.conversation import (
     FAILED,
     IDLE,
+    OWED_DESCRIBE,
     OWED_EXECUTE,
     OWED_FUNCTION_CALL,
     OWED_QUERY,
 )
+from pyproxy.pinning.classifier import CLEAN
 from pyproxy.postgres.prepared import STALL, Naming, Rewritten
 from pyproxy.postgres.session import Session
 
@@ -76,6 +78,9 @@ class Requests(Session):
         if tag == frontend.PARSE:
             return self._on_parse(server, data, pos, end, size)
         if tag == frontend.DESCRIBE:
+            if length > 4 and data[pos + 5] == frontend.PORTAL:
+                conversation.extended(OWED_DESCRIBE)
+                return None
             return self._on_describe(server, data, pos, end)
         if tag == frontend.CLOSE:
             return self._on_close(server, data, pos, end)
@@ -106,7 +111,7 @@ class Requests(Session):
         else:
             text = data[pos + 5 : size]
             verdict = endpoint.classifier.oversized(text)
-        if not verdict.clean and self._must_wait(server, verdict):
+        if verdict is not CLEAN and self._must_wait(server, verdict):
             return STALL
         self.statements_seen += 1
         self._started = perf_counter()
@@ -143,7 +148,7 @@ class Requests(Session):
         named = end > pos + 5 and data[pos + 5] != 0
         server.statements.counters.statements_parsed += named
         statement = naming.mentioned
-        if statement is not None and not statement.verdict.clean:
+        if statement is not None and statement.verdict is not CLEAN:
             self.endpoint.announced(self, server, statement.verdict)
             if naming.moved:
                 self._pin_for(server, statement.verdict)
@@ -161,7 +166,7 @@ class Requests(Session):
         if answer is STALL:
             return answer
         statement = naming.mentioned
-        verdict = None if statement is None or statement.verdict.clean else statement.verdict
+        verdict = None if statement is None or statement.verdict is CLEAN else statement.verdict
         if verdict is not None or self._portals is not None:
             self._remember_portal(data[pos + 5 : data.find(0, pos + 5, size)], verdict)
         if naming.moved:

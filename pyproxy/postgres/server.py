@@ -89,6 +89,7 @@ class ServerConnection(asyncio.Protocol):
         "suspects",
         "tail",
         "target",
+        "target_counters",
         "tls",
         "transport",
     )
@@ -114,6 +115,7 @@ class ServerConnection(asyncio.Protocol):
         self.target: Target = home.target
         # The failover epoch in which it was opened: it is not lent in another.
         self.epoch = home.epoch
+        self.target_counters: Final = home.target.counters
         self.pool = pool
         self.transport: asyncio.Transport
         self.tls = tls

@@ -104,7 +104,11 @@ class Step(Pending):
         statement: Statement | None,
         previous: Statement | None = None,
     ) -> None:
-        super().__init__(kind, hidden)
+        # What the base classes' constructors do: there is one of these for every Parse.
+        self.kind = kind
+        self.hidden = hidden
+        self.segment = 0
+        self.done = False
         # The client's name; of a hidden step the server's.
         self.name = name
         self.statement = statement
