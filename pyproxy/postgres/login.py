@@ -359,10 +359,19 @@ class FirstServer:
         home.pools.stand(self._pool, self)
 
     def lent(self, server: ServerConnection) -> None:
-        """It is there; others may have it at once."""
+        """It is there, for all who stand in line for this; then others may have it."""
+        self.arrive(server)
+        # At once, not each by handing it on to the next: in a storm that is a deep recursion.
+        for other in list(self._pool.waiting):
+            if isinstance(other, FirstServer):
+                self.home.pools.leave(self._pool, other)
+                other.arrive(server)
+        server.home.release(server)
+
+    def arrive(self, server: ServerConnection) -> None:
+        """There is one."""
         if not self.arrived.done():
             self.arrived.set_result(server.baseline)
-        server.home.release(server)
 
     def refused(self, error: ProxyError) -> None:
         """It cannot be had."""
