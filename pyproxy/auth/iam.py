@@ -118,10 +118,11 @@ def _check_key(token: Token, keys: KeyDirectory, now: datetime) -> AccessKey:
         raise _Refused(f"The temporary credentials {key.access_key_id} expired {late} ago")
     # AU-36: temporary credentials are their three parts, and those of a user have only two.
     if bool(token.session_token) != bool(key.session_token):
-        missing = "has no" if key.session_token else "has a"
         raise _Refused(
-            f"The token {missing} session token, and the access key {key.access_key_id}"
-            f" {'needs one' if key.session_token else 'is not temporary'}"
+            f"The token has no session token, and the access key {key.access_key_id} needs one"
+            if key.session_token
+            else f"The token has a session token, and the access key {key.access_key_id} is not"
+            " temporary"
         )
     if not _equal(token.session_token, key.session_token):
         raise _Refused(f"The session token is not that of the access key {key.access_key_id}")
