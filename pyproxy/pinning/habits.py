@@ -89,6 +89,13 @@ HABITS: Final = (
         "sqlalchemy",
     ),
     Habit(
+        "Rails",
+        re.compile(r"set client_min_messages to \$1$"),
+        "it sets every new connection up",
+        "An initializer that takes configure_connection away, and settings by role.",
+        "rails",
+    ),
+    Habit(
         "Sequelize",
         re.compile(r"set client_min_messages to \$1;\s*set time zone "),
         "it sets every new connection up",

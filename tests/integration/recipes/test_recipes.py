@@ -149,8 +149,9 @@ def _java(program: Program, request: pytest.FixtureRequest) -> list[str]:
 
 def _ruby(program: Program, request: pytest.FixtureRequest) -> list[str]:
     ruby = shutil.which("ruby")
-    if not ruby or subprocess.run([ruby, "-e", 'require "pg"'], capture_output=True).returncode:
-        pytest.skip("there is no ruby-pg (Debian's ruby-pg)")
+    needed = "\n".join(line for line in program.text.splitlines() if line.startswith("require"))
+    if not ruby or subprocess.run([ruby, "-e", needed], capture_output=True).returncode:
+        pytest.skip("there is no ruby-pg or ActiveRecord (Debian's ruby-activerecord)")
     return [ruby, "-e", program.text]
 
 
