@@ -11,6 +11,7 @@ Nothing else knows all the rooms; nothing here decides anything that a room coul
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import random
 import signal
@@ -33,7 +34,7 @@ from pyproxy.dashboard.http import HttpServer
 from pyproxy.dashboard.routes import Action
 from pyproxy.encryption import Encryption
 from pyproxy.listener import Listener
-from pyproxy.logs import EventLog
+from pyproxy.logs import Enhanced, EventLog
 from pyproxy.metrics.counters import ProxyCounters
 from pyproxy.metrics.exposition import Exposition
 from pyproxy.pinning.classifier import Classifier
@@ -65,7 +66,9 @@ class App:
         self.config = config
         self.started_at = time.time()
         self._random = random.SystemRandom()
-        self.log = EventLog("default", config.proxy.debug_logging)
+        self._enhanced = Enhanced()
+        self._enhanced.switch(config.proxy.debug_logging, time.monotonic())
+        self.log = self._enhanced.add(EventLog("default"))
         self._store = (
             store if store is not None else open_store(config.secrets, region=config.proxy.region)
         )
@@ -168,7 +171,7 @@ class App:
             classifier,
             catalog,
             self.ledger,
-            EventLog(config.db_proxy_endpoint_name, self.config.proxy.debug_logging),
+            self._enhanced.add(EventLog(config.db_proxy_endpoint_name)),
             observer=self._observer,
             cancel_keys=self._cancel_keys,
             random_id=self.random_id,
@@ -318,8 +321,7 @@ class App:
         self._spawn(self._look_for_changes())
         for servers in self.fleet:
             servers.apply(self._server_settings())
-        for endpoint in self.endpoints.values():
-            endpoint.log.debug = config.proxy.debug_logging
+        self._enhanced.switch(config.proxy.debug_logging, time.monotonic())
         self.log.note("INFO", f"The configuration was reloaded: {changes.summary()}")
 
     # -- upkeep --------------------------------------------------------------------------------
@@ -342,6 +344,11 @@ class App:
 
     def _care(self, now: float) -> None:
         idle_timeout = self.config.proxy.idle_client_timeout
+        if self._enhanced.expired(time.monotonic()):
+            # S-07: to turn it on again it has to be asked for again; a reload then does.
+            proxy = dataclasses.replace(self.config.proxy, debug_logging=False)
+            self.config = dataclasses.replace(self.config, proxy=proxy)
+            self.log.note("INFO", "Enhanced logging has turned itself off after 24 hours.")
         for servers in self.fleet:
             servers.pools.care()
         for endpoint in self.endpoints.values():
@@ -363,6 +370,8 @@ class App:
         """New passwords and new access keys; a source that is away changes nothing (AU-11)."""
         for change in await self.credentials.refresh():
             self.log.note(change.level, change.message)
+            if change.as_on_aws:
+                self.log.credentials_unavailable(change.as_on_aws)
         if self._monitoring is not None:
             for change in await self._monitoring.refresh():
                 self.log.note(change.level, change.message)

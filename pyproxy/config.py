@@ -62,7 +62,9 @@ class ProxyConfig:
     idle_client_timeout: float = key(
         1800.0, "Seconds after which an idle client is closed.", low=1, high=28_800
     )
-    debug_logging: bool = key(False, "Log connections coming, going and being released too.")
+    debug_logging: bool = key(
+        False, "Log connections coming, going and being released too, for 24 hours."
+    )
     default_auth_scheme: str = key(
         "NONE",
         "IAM_AUTH: users without a secret log in by IAM, at the database too.",

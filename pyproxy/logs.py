@@ -2,9 +2,10 @@
 
     2026-01-31T12:00:00.123Z [WARN] [proxyEndpoint=default] [clientConnection=51706963] The client…
 
-One method of `EventLog` per line that AWS documents or that was seen (L-01 … L-13); what PyProxy
-says beyond them goes through `note` and carries `[pyproxy]`. Lines about connections coming and
-going are written only with debug logging, as on AWS (LG-03), and cost one comparison without it.
+One method of `EventLog` per line that AWS documents or that was seen (L-01 … L-14; L-15 and L-16
+are what the others are filled with); what PyProxy says beyond them goes through `note` and carries
+`[pyproxy]`. Lines about connections coming and going are written only with enhanced logging, as on
+AWS (LG-03), and cost one comparison without it; `Enhanced` turns it off again after a day (LG-04).
 
 `configure` says where to and in which form; JSON carries the same facts as fields. Writing never
 raises into the data path: a log that cannot be written is given up, line by line.
@@ -39,6 +40,10 @@ CLOSED_MID_REQUEST: Final = (
 RELEASED_UPON_RESET: Final = (
     "The database connection was released to the connection pool upon session reset."
 )
+
+
+# S-07, LG-04: enhanced logging turns itself off so many seconds after it was turned on.
+ENHANCED_FOR: Final = 24 * 3600.0
 
 
 class Line(NamedTuple):
@@ -136,8 +141,6 @@ class EventLog:
         if self.debug:
             self._write("INFO", CLOSED_MID_REQUEST, client, server)
 
-    # -- lines that are always written -----------------------------------------------------------
-
     def announced(self, client: int, server: int, reason: str) -> None:
         """L-05: a Parse of what would pin."""
         if self.debug:
@@ -148,6 +151,13 @@ class EventLog:
                 client,
                 None,
             )
+
+    def credentials_unavailable(self, why: str) -> None:
+        """L-14: Secrets Manager does not let us; seen only with enhanced logging."""
+        if self.debug:
+            self._write("WARN", f"Credentials couldn't be retrieved. {why}", None, None)
+
+    # -- lines that are always written -----------------------------------------------------------
 
     def pinned(self, client: int, server: int, reason: str, **facts: object) -> None:
         """L-01; `facts` are added to JSON only."""
@@ -198,6 +208,36 @@ class EventLog:
         fields: Mapping[str, object] | None = None,
     ) -> None:
         _OUTPUT.write(Line(level, self.endpoint, message, client, server, fields=fields or {}))
+
+
+class Enhanced:
+    """The enhanced logging of all endpoints: `proxy.debug_logging`, for a day at most (LG-04)."""
+
+    def __init__(self) -> None:
+        self._logs: list[EventLog] = []
+        # When it turns itself off; None while it is off.
+        self._until: float | None = None
+
+    def add(self, log: EventLog) -> EventLog:
+        """One more log to switch; returns it."""
+        log.debug = self._until is not None
+        self._logs.append(log)
+        return log
+
+    def switch(self, on: bool, now: float) -> None:
+        """As the configuration says; what is on already stays on no longer for that."""
+        if on == (self._until is not None):
+            return
+        self._until = now + ENHANCED_FOR if on else None
+        for log in self._logs:
+            log.debug = on
+
+    def expired(self, now: float) -> bool:
+        """Turn it off when its time is over; was that now?"""
+        if self._until is None or now < self._until:
+            return False
+        self.switch(False, now)
+        return True
 
 
 def format_address(address: object) -> Address:

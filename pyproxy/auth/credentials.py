@@ -49,6 +49,8 @@ class Change(NamedTuple):
     level: str
     message: str
     arn: str
+    as_on_aws: str = ""
+    """Why a secret could not be had, in RDS Proxy's words where they are known (L-14)."""
 
 
 class Credentials:
@@ -157,7 +159,7 @@ class Credentials:
             async with asyncio.timeout(FETCH_TIMEOUT):
                 secret = await asyncio.shield(self._flight(arn))
         except SecretError as error:
-            return self._failed(arn, str(error))
+            return self._failed(arn, str(error), error.as_on_aws)
         except TimeoutError:
             return self._failed(arn, f"secret {arn!r}: no answer within {FETCH_TIMEOUT:g} s")
         if self._secrets.get(arn) != secret:
@@ -189,12 +191,12 @@ class Credentials:
         self._rebuild()
         return Change("INFO", _difference(arn, before, secret), arn)
 
-    def _failed(self, arn: str, why: str) -> Change | None:
+    def _failed(self, arn: str, why: str, as_on_aws: str = "") -> Change | None:
         if self._troubles.get(arn) == why:
             return None
         self._troubles[arn] = why
         stays = " The last known value stays in use." if arn in self._secrets else ""
-        return Change("WARN", f"Credentials couldn't be retrieved. {why}.{stays}", arn)
+        return Change("WARN", f"Credentials couldn't be retrieved. {why}.{stays}", arn, as_on_aws)
 
     def _rebuild(self) -> None:
         self._by_user = _by_user(self._entries, self._secrets)

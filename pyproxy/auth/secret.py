@@ -18,7 +18,14 @@ _SALTS_KEPT: Final = 8
 
 
 class SecretError(Exception):
-    """A secret that can't be had; says which one and why, never what is in it."""
+    """A secret that can't be had; says which one and why, never what is in it.
+
+    `as_on_aws` is the same in RDS Proxy's words, where they are known (L-14).
+    """
+
+    def __init__(self, message: str, as_on_aws: str = "") -> None:
+        super().__init__(message)
+        self.as_on_aws = as_on_aws
 
 
 class Secret:

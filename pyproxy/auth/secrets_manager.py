@@ -13,6 +13,7 @@ from __future__ import annotations
 import http.client
 import importlib.util
 import json
+import re
 import threading
 import urllib.request
 from collections.abc import Mapping
@@ -199,10 +200,17 @@ def _refused(name: str, error: Mapping[str, object]) -> SecretError:
     """AWS's error, with the remedy where it is known."""
     code = str(error.get("Code", "unknown error"))
     text = f"secret {name!r}: {code}"
+    as_on_aws = ""
     if code == "AccessDeniedException":
+        # IAM's sentence: "User: <arn> is not authorized to perform: … on resource: …".
+        user = re.search(r"User: (\S+) is not authorized", str(error.get("Message", "")))
+        as_on_aws = (
+            f'The IAM role "{user[1] if user else ""}" is not authorized to read the AWS Secrets '
+            f'Manager secret with the ARN "{name}"'
+        )
         text += ": allow secretsmanager:GetSecretValue on it, and kms:Decrypt on its key"
     elif code == "ResourceNotFoundException":
         text += ": no such secret, or it has no version AWSCURRENT"
     elif message := error.get("Message"):
         text += f": {message}"
-    return SecretError(text)
+    return SecretError(text, as_on_aws)

@@ -83,7 +83,7 @@ class Observer:
         else:
             # What the transaction has set goes with it.
             server.suspects = None
-            servers.roll_back(server, client=session.id)
+            servers.roll_back(server, session.id, session.endpoint.log)
 
     def _tell_settings(self, session: Session, server: ServerConnection) -> None:
         suspects, server.suspects = server.suspects or {}, None
@@ -114,7 +114,7 @@ class Observer:
             for finding in found:
                 self._tell(log, client, server, finding, trail, guarded=True)
             if found:
-                servers.reset(server, client)
+                servers.reset(server, client, log)
             else:
                 servers.release(server)
 

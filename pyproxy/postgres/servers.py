@@ -299,12 +299,12 @@ class Servers:
         else:
             self.pools.release(server.pool, server)
 
-    def reset(self, server: ServerConnection, client: int) -> None:
+    def reset(self, server: ServerConnection, client: int, log: EventLog) -> None:
         """Undo what a session has changed: the effect of DISCARD ALL, init query again (END-02)."""
         queries: tuple[str, ...] = ("DISCARD ALL",)
         if self.settings.init_query:
             queries += (self.settings.init_query,)
-        self._reset(server, queries, client)
+        self._reset(server, queries, client, log)
 
     def look(self, server: ServerConnection, done: Callable[[ServerConnection], None]) -> None:
         """See what a session has left behind, and undo what cannot be seen (leak_guard).
@@ -317,9 +317,9 @@ class Servers:
         server.pool.withdraw(server)
         server.reset(queries, done, look=0)
 
-    def roll_back(self, server: ServerConnection, client: int) -> None:
+    def roll_back(self, server: ServerConnection, client: int, log: EventLog) -> None:
         """Undo an open transaction: nothing else has been changed (END-03)."""
-        self._reset(server, (), client)
+        self._reset(server, (), client, log)
 
     def retire(self, server: ServerConnection, why: str) -> None:
         """Lend it no more."""
@@ -332,7 +332,9 @@ class Servers:
             self._spawn(self._cancel(server))
         server.cut(why)
 
-    def _reset(self, server: ServerConnection, queries: tuple[str, ...], client: int) -> None:
+    def _reset(
+        self, server: ServerConnection, queries: tuple[str, ...], client: int, log: EventLog
+    ) -> None:
         server.pool.withdraw(server)
         proves = bool(queries)
         look = -1
@@ -344,7 +346,7 @@ class Servers:
             if proves and not server.proven:
                 self.retire(server, "it was not as at login after the reset")
                 return
-            self._log.released_upon_reset(client, server.id)
+            log.released_upon_reset(client, server.id)
             self.release(server)
 
         server.reset(queries, done, look=look)

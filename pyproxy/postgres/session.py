@@ -373,13 +373,13 @@ class Session(asyncio.Protocol, ABC):
             if self.pin is not None and self.pin.destroys:
                 servers.retire(server, "the session has loaded what no reset can unload")
             else:
-                servers.reset(server, client=self.id)
+                servers.reset(server, self.id, self.endpoint.log)
         elif server.suspects is not None:
             self.endpoint.observer.released(self, server)
         elif server.conversation.at_rest:
             servers.release(server)
         else:
-            servers.roll_back(server, client=self.id)
+            servers.roll_back(server, self.id, self.endpoint.log)
 
     def server_lost(self, server: ServerConnection) -> None:
         """The server has gone while it was ours. The session goes too: what it had is lost."""

@@ -104,6 +104,18 @@ LINES: list[tuple[str, Callable[[logs.EventLog], None], str]] = [
         ),
     ),
     (
+        "L-14",
+        lambda log: log.credentials_unavailable(
+            'The IAM role "arn:aws:iam::1:role/r" is not authorized to read the AWS Secrets Manager '
+            'secret with the ARN "arn:aws:secretsmanager:s"'
+        ),
+        (
+            "[WARN] [proxyEndpoint=default] Credentials couldn't be retrieved. The IAM role "
+            '"arn:aws:iam::1:role/r" is not authorized to read the AWS Secrets Manager secret with '
+            'the ARN "arn:aws:secretsmanager:s"'
+        ),
+    ),
+    (
         "ours",
         lambda log: log.client_closed_by_proxy(1, "it was idle"),
         (
@@ -118,7 +130,7 @@ LINES: list[tuple[str, Callable[[logs.EventLog], None], str]] = [
 def test_lines_read_as_on_aws(
     stream: io.StringIO, write: Callable[[logs.EventLog], None], line: str
 ) -> None:
-    """LG-02 and L-01 to L-13, character by character."""
+    """LG-02 and L-01 to L-14, character by character."""
     write(log())
     assert stream.getvalue() == PREFIX + line + "\n"
 
@@ -137,6 +149,27 @@ def test_debug_can_be_switched_on_while_running(stream: io.StringIO) -> None:
     switched.debug = True
     switched.client_requested_close(1)
     assert "requested" in stream.getvalue()
+
+
+def test_enhanced_logging_turns_itself_off_after_a_day() -> None:
+    """LG-04, S-07: 24 hours after it was turned on, whatever is reloaded meanwhile."""
+    enhanced = logs.Enhanced()
+    first = enhanced.add(logs.EventLog("default"))
+    assert not enhanced.expired(1e9)
+    enhanced.switch(True, 100)
+    later = enhanced.add(logs.EventLog("reader"))
+    assert first.debug
+    assert later.debug
+    enhanced.switch(True, 50_000)
+    assert not enhanced.expired(100 + 86_399)
+    assert enhanced.expired(100 + 86_400)
+    assert not first.debug
+    assert not later.debug
+    assert not enhanced.expired(1e9)
+    enhanced.switch(True, 200_000)
+    assert later.debug
+    enhanced.switch(False, 200_001)
+    assert not later.debug
 
 
 def test_a_client_cannot_write_lines_of_its_own(stream: io.StringIO) -> None:

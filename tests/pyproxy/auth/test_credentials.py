@@ -6,6 +6,7 @@ import pytest
 
 from pyproxy.auth import credentials as credentials_module
 from pyproxy.auth.credentials import Credentials
+from pyproxy.auth.secret import Secret, SecretError
 from tests.support.auth_entries import ARN, FakeStore, entry
 
 
@@ -206,3 +207,15 @@ async def test_a_cancelled_reader_takes_no_one_along() -> None:
     store.answering.set()
     assert len(await second) == 1
     credentials.close()
+
+
+async def test_a_secret_that_may_not_be_read_is_told_in_awss_words_too() -> None:
+    """L-14."""
+
+    class Forbidding(FakeStore):
+        def fetch(self, name: str) -> Secret:
+            raise SecretError("secret 'x': AccessDeniedException", 'The IAM role "r" is not')
+
+    (change,) = await directory(Forbidding({}), "one").refresh()
+    assert change.as_on_aws == 'The IAM role "r" is not'
+    assert change.message.startswith("Credentials couldn't be retrieved. secret 'x'")

@@ -1,0 +1,76 @@
+"""The composition root's own doings: what turns itself off, and on again."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pyproxy import logs
+from pyproxy.app import App
+from pyproxy.config import (
+    AuthConfig,
+    Config,
+    EndpointConfig,
+    HttpConfig,
+    ProxyConfig,
+    SecretsConfig,
+    TargetConfig,
+    TargetGroupConfig,
+)
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    stream = io.StringIO()
+    logs.configure(stream)
+    yield stream
+    logs.configure(None)
+
+
+def configuration(folder: Path) -> Config:
+    """Nobody has to log in: the database does not exist."""
+    secrets = folder / "secrets.yaml"
+    secrets.write_text("app: {username: app, password: secret}")
+    return Config(
+        proxy=ProxyConfig(debug_logging=True, auth=(AuthConfig(secret_arn="app"),)),
+        endpoints=(EndpointConfig(port=0),),
+        target_group=TargetGroupConfig(targets=(TargetConfig(id="db-a", port=1),)),
+        secrets=SecretsConfig(file=str(secrets)),
+        http=HttpConfig(port=0),
+        state_dir=str(folder / "state"),
+    )
+
+
+async def test_enhanced_logging_ends_after_its_time_and_a_reload_begins_it_again(
+    tmp_path: Path, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LG-04, S-07: a file that says `debug_logging: true` all along does not keep it on."""
+    monkeypatch.setattr(logs, "ENHANCED_FOR", 0.0)
+    config = configuration(tmp_path)
+    app = App(config)
+    await app.start()
+    try:
+        endpoint = app.endpoints["default"].log
+        async with asyncio.timeout(30):
+            while endpoint.debug or app.log.debug:  # noqa: ASYNC110 - a state, nobody tells
+                await asyncio.sleep(0.05)
+        assert "[pyproxy] Enhanced logging has turned itself off after 24 hours." in log.getvalue()
+        assert not app.config.proxy.debug_logging
+        monkeypatch.setattr(logs, "ENHANCED_FOR", 3600.0)
+        app.apply(config)
+        assert endpoint.debug
+        assert app.log.debug
+        app.apply(
+            dataclasses.replace(
+                config, proxy=dataclasses.replace(config.proxy, debug_logging=False)
+            )
+        )
+        assert not endpoint.debug
+        assert not app.log.debug
+    finally:
+        await app.stop()
