@@ -74,7 +74,10 @@ CLEAN: Final = Verdict()
 
 
 class Judged(NamedTuple):
-    """One statement of a text, where it stands, and the row that decides; "" for none."""
+    """One statement of a text, where it stands, and the row that decides; "" for none.
+
+    Comments before and after it are not shown, though they count for its size.
+    """
 
     start: int
     end: int
@@ -152,7 +155,8 @@ class Classifier:
             found = facts.read(tokens)
             # RDS Proxy reads no more than that: what a longer one says does not matter.
             rule = "PIN-ALL-01" if end - start > STATEMENT_LIMIT else self._decides(found)
-            yield Judged(start, end, rule, rule in self._pinning, found)
+            pins = rule in self._pinning
+            yield Judged(tokens[0].start, tokens[-1].end, rule, pins, found)
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -186,8 +190,7 @@ class Classifier:
             deallocates_all = deallocates_all or judged.facts.deallocates_all
         if deciding is None:
             return CLEAN
-        summary = _readable(digest(text, standard_conforming_strings=conforming))
-        pin = _pin(deciding.rule, summary, _readable(text[deciding.start : deciding.end]))
+        pin = pin_for(deciding, text, text, conforming=conforming)
         return Verdict(pin, references, deallocates_all)
 
     def _decides(self, found: Facts) -> str:
@@ -198,6 +201,12 @@ class Classifier:
                 return rule
             first = first or rule
         return first
+
+
+def pin_for(judged: Judged, text: str, digested: str, *, conforming: bool = True) -> Pin:
+    """The pin by a statement of a text; its digest is that of `digested`. All read as Latin-1."""
+    summary = _readable(digest(digested, standard_conforming_strings=conforming))
+    return _pin(judged.rule, summary, _readable(text[judged.start : judged.end]))
 
 
 # -- the table, by what a statement shows first ------------------------------------------------

@@ -5,27 +5,55 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from pyproxy.config import CompatibilityConfig, ConfigError
 from pyproxy.config_file import load
-from pyproxy.pinning.classifier import Classifier, Pin
-from pyproxy.pinning.rules import RULES
+from pyproxy.pinning.classifier import Classifier
+from pyproxy.pinning.explained import Explained, as_json, explain, in_words
+from pyproxy.pinning.sarif import as_sarif
+from pyproxy.pinning.script import sendable
 
 NO_PIN: Final = 0
 PINS: Final = 1
 WRONG: Final = 2
 
+_FORMATS: Final[dict[str, Callable[[Sequence[Explained]], str]]] = {
+    "text": in_words,
+    "json": as_json,
+    "sarif": as_sarif,
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("sql", metavar="SQL", nargs="?", default="-", help="a text, or - for stdin")
+    parser.add_argument("sql", metavar="SQL", nargs="?", help="a text, or - for standard input")
+    parser.add_argument(
+        "--file",
+        metavar="F",
+        dest="files",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=Path,
+        help="files of SQL, such as migrations; - is standard input",
+    )
+    parser.add_argument(
+        "--format",
+        choices=tuple(_FORMATS),
+        default="text",
+        help="for people, for programs, or for code scanning (SARIF 2.1.0)",
+    )
     parser.add_argument("--config", type=Path, metavar="FILE", help="for its `compatibility:`")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the verdict; returns 1 if it pins, 0 if not, 2 for wrong usage."""
+    """Print the verdicts; returns 1 if anything pins, 0 if not, 2 for wrong usage."""
+    if arguments.files and arguments.sql is not None:
+        sys.stderr.write("pyproxy explain: give SQL or --file, not both\n")
+        return WRONG
     compatibility = CompatibilityConfig()
     if arguments.config is not None:
         try:
@@ -33,25 +61,30 @@ def run(arguments: argparse.Namespace) -> int:
         except (ConfigError, OSError) as error:
             sys.stderr.write(f"pyproxy explain: {error}\n")
             return WRONG
-    text = sys.stdin.read() if arguments.sql == "-" else arguments.sql
-    pin = Classifier(compatibility).judge(text.encode()).pin
-    sys.stdout.write(explanation(pin))
-    return NO_PIN if pin is None else PINS
+    classifier = Classifier(compatibility)
+    explained: list[Explained] = []
+    if arguments.files:
+        for path in arguments.files:
+            try:
+                text = sys.stdin.read() if str(path) == "-" else _read(path)
+            except (OSError, ValueError) as error:
+                sys.stderr.write(f"pyproxy explain: {path}: {_why(error)}\n")
+                return WRONG
+            explained += explain(classifier, sendable(text), "" if str(path) == "-" else str(path))
+    else:
+        text = sys.stdin.read() if arguments.sql in (None, "-") else arguments.sql
+        explained += explain(classifier, text)
+    if not explained and arguments.format == "text":
+        sys.stdout.write("does not pin: there is no statement\n")
+    else:
+        sys.stdout.write(_FORMATS[arguments.format](explained).rstrip("\n") + "\n")
+    return PINS if any(each.pin is not None for each in explained) else NO_PIN
 
 
-def explanation(pin: Pin | None) -> str:
-    """The verdict in words."""
-    if pin is None:
-        return (
-            "does not pin\n  What functions and procedures do inside is not seen (NOPIN-PG-02).\n"
-        )
-    rule = RULES[pin.rule]
-    wording = "PyProxy's wording; AWS's is not known" if rule.ours else "AWS's wording"
-    return (
-        "pins\n"
-        f"  statement  {pin.statement}\n"
-        f"  rule       {rule.id}: {rule.matches} ({rule.source})\n"
-        f"  reason     {pin.reason}\n"
-        f"             ({wording})\n"
-        f"  remedy     {rule.remedy}\n"
-    )
+def _read(path: Path) -> str:
+    # As it is: what a line is, SQL and SARIF decide.
+    return path.read_bytes().decode("utf-8-sig")
+
+
+def _why(error: Exception) -> str:
+    return getattr(error, "strerror", None) or "it is not UTF-8"

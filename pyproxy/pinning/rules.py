@@ -98,7 +98,7 @@ RULES: Final[dict[str, Rule]] = {
             _AVOIDING,
             begins=("discard",),
             advice="Turn off the reset query of the application's pool",
-            ready="No Reset On Close=true",
+            ready="No Reset On Close=true (Npgsql)",
         ),
         Rule(
             "PIN-PG-06",
@@ -148,8 +148,8 @@ RULES: Final[dict[str, Rule]] = {
             _AVOIDING,
             begins=("reset",),
             calls=("set_config",),
-            advice=_INIT_QUERY,
-            ready=_ALTER_ROLE,
+            advice="Set it for the role; if it changes from request to request, per transaction",
+            ready="BEGIN; SELECT set_config('app.tenant', $1, true); …; COMMIT;",
         ),
         Rule(
             "PIN-PG-11",

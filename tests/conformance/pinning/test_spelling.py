@@ -173,4 +173,4 @@ def test_the_quick_look_never_misses(text: str, seed: int) -> None:
     odd = other_spelling(text, random.Random(seed))
     for spelt in (text, odd, odd.strip()):
         if AWS._surely_clean(spelt.encode()):
-            assert AWS._judge_thoroughly(spelt, True).clean
+            assert AWS._judge(spelt.encode().decode("latin-1"), True).clean
