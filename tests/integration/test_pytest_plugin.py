@@ -186,6 +186,28 @@ def test_the_database_and_the_contested_rules_are_settings(shop: Shop, postgres:
     assert "pinned by PIN-PG-11" in said
 
 
+def test_unittest_cases_fail_too_also_by_what_their_fixtures_do(shop: Shop) -> None:
+    (shop.folder / "tests" / "test_cases.py").write_text(
+        "import psycopg, pytest, unittest\n"
+        "@pytest.fixture\n"
+        "def late(pyproxy_dsn):\n"
+        "    yield\n"
+        "    with psycopg.connect(pyproxy_dsn) as connection: connection.execute('LISTEN late')\n"
+        "@pytest.mark.usefixtures('pyproxy_dsn')\n"
+        "class TestCase(unittest.TestCase):\n"
+        "    @pytest.fixture(autouse=True)\n"
+        "    def place(self, pyproxy_dsn): self.dsn = pyproxy_dsn\n"
+        "    def test_it(self):\n"
+        "        with psycopg.connect(self.dsn) as connection: connection.execute('LISTEN a')\n"
+        "def test_late(late): pass\n"
+    )
+    code, said = shop.test("tests/test_cases.py")
+    assert code == 1, said
+    assert "1 failed, 1 passed, 1 error" in said, said
+    assert "pinned by PIN-PG-06: LISTEN a" in said
+    assert "pinned by PIN-PG-06: LISTEN late" in said
+
+
 def test_modules_that_read_the_environment_find_the_proxy_there(shop: Shop) -> None:
     (shop.folder / "tests" / "test_environment.py").write_text(
         "import os\n"

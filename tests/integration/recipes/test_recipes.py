@@ -25,7 +25,8 @@ from tests.support.postgres import PASSWORD, Postgres, temporary_folder
 from tests.support.proxy import Proxy, start_proxy
 from tests.support.recipes import Program, pages, programs
 
-pytestmark = pytest.mark.integration
+# The first that needs npm's packages waits for them.
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 ALL = [program for page in pages() for program in programs(page)]
 JDBC = Path("/usr/share/java/postgresql.jar")
