@@ -207,8 +207,9 @@ class Wire:
     def receive(self, deadline: float) -> bool:
         """Wait until something arrives; False when the deadline passes first."""
         if not (isinstance(self.sock, ssl.SSLSocket) and self.sock.pending()):
-            ready, _, _ = select.select([self.sock], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
+            poll = select.poll()
+            poll.register(self.sock, select.POLLIN)
+            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
                 return False
         try:
             data = self.sock.recv(1 << 18)
