@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from pyproxy.pinning.digest import digest
 
@@ -138,14 +138,34 @@ def of_looks(before: Row, now: Row) -> Iterator[Finding]:
 def _differences(kind: str, old: bytes | None, new: bytes | None) -> list[str]:
     if kind == "role":
         return [f"the role {(new or b'').decode('utf-8', 'replace')}"]
-    was, now = (json.loads(value) if value else {} for value in (old, new))
+    was, now = _read(old), _read(new)
+    nameless = [f"{_KIND_NAMES[kind]} whose names cannot be read"]
+    if was is None or now is None:
+        return nameless
     if kind == "setting":
-        changed = sorted(name for name in was.keys() | now.keys() if was.get(name) != now.get(name))
-        return [f"the setting {name}" for name in changed]
-    names = sorted(set(now) ^ set(was))
-    return [_NOUNS[kind].format(name) for name in names]
+        before, after = dict(was), dict(now)
+        changed = sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n))
+        return [f"the setting {name}" for name in changed] or nameless
+    names = sorted({str(name) for name in now} ^ {str(name) for name in was})
+    return [_NOUNS[kind].format(name) for name in names] or nameless
 
 
+def _read(value: bytes | None) -> Any:  # noqa: ANN401 - whatever JSON can be
+    """A column of LOOK, or None when it is no JSON: a session may have left an encoding behind."""
+    try:
+        return json.loads(value.decode("utf-8", "replace")) if value else {}
+    except ValueError:
+        return None
+
+
+_KIND_NAMES: Final = {
+    "prepared_statement": "prepared statements",
+    "advisory_lock": "advisory locks",
+    "listen": "registrations for notifications",
+    "cursor": "cursors",
+    "temporary_object": "temporary objects",
+    "setting": "settings",
+}
 _NOUNS: Final = {
     "prepared_statement": "the prepared statement {}",
     "advisory_lock": "the advisory lock {}",

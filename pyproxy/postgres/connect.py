@@ -98,7 +98,7 @@ async def connect(
         target.limits = _limits(await ask(stream, LIMITS_QUERY, reported))
         if init_query:
             await ask(stream, init_query, reported)
-        known = (await ask(stream, look, reported))[0] if look else None
+        known = _only_row(await ask(stream, look, reported)) if look else None
     except asyncio.CancelledError:
         stream.transport.abort()
         raise
@@ -144,6 +144,12 @@ def _report(body: bytes, parameters: dict[str, str]) -> None:
     """Enter a ParameterStatus."""
     name, value = backend.ParameterStatus.decode(body)
     remember(parameters, name.decode(errors="replace"), value.decode(errors="replace"))
+
+
+def _only_row(rows: list[tuple[bytes | None, ...]]) -> Row:
+    if len(rows) != 1:
+        raise ProtocolError("the database gave no sensible answer to a look at the connection")
+    return rows[0]
 
 
 def _limits(rows: list[tuple[bytes | None, ...]]) -> Limits:

@@ -110,6 +110,9 @@ class Observer:
             return
 
         def answered(server: ServerConnection) -> None:
+            if len(server.answer) != len(known):
+                servers.retire(server, "it gave no sensible answer to a look at it")
+                return
             found = dict.fromkeys((*changed, *audit.of_looks(known, server.answer)))
             for finding in found:
                 self._tell(log, client, server, finding, trail, guarded=True)

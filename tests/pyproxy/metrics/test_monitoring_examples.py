@@ -106,6 +106,17 @@ def test_the_panels_of_the_dashboard_do_not_overlap() -> None:
     assert len({panel["id"] for panel in panels()}) == len(panels())
 
 
+def test_every_metric_of_cloudwatch_and_every_blind_spot_is_on_the_dashboard() -> None:
+    """M-01 to M-27: what an alarm can be set on can be seen."""
+    shown = " ".join(
+        target["expr"]
+        for panel in panels()
+        for target in cast(list[dict[str, str]], panel["targets"])
+    )
+    wanted = {m.prometheus for m in CATALOG if not m.ours} | {"pyproxy_pinning_blind_spots_total"}
+    assert [name for name in sorted(wanted) if not re.search(rf"\b{name}(_bucket)?\b", shown)] == []
+
+
 def test_every_panel_explains_itself() -> None:
     assert all(panel["description"] for panel in panels())
 

@@ -41,6 +41,15 @@ def look(**columns: bytes) -> Row:
             look(settings=b'{"work_mem": "9216", "app.secret": "hush"}'),
             [("setting", "the setting app.secret"), ("setting", "the setting work_mem")],
         ),
+        (look(objects=b'["table \xfc"]'), [("temporary_object", "the temporary table \ufffd")]),
+        (
+            look(objects=b'["table \x83\\x5c"]'),
+            [("temporary_object", "temporary objects whose names cannot be read")],
+        ),
+        (
+            look(locks=b"[]"),
+            [("advisory_lock", "advisory locks whose names cannot be read")],
+        ),
         (look(role=b"other"), [("role", "the role other")]),
         (look(user=b"other"), [("role", "the role other")]),
     ],
