@@ -180,22 +180,36 @@ state_dir: state
 
 def welcome(pair: Pair, port: int, http_port: int) -> str:
     """The URL first, then what to paste."""
+    here = Path(sys.executable)
+    psql = at_hand("psql", binaries.find())
+    pyproxy, python = at_hand("pyproxy", here.parent), nearest(here)
     url = f"postgresql://{USER}:{pair.password}@127.0.0.1:{port}/{DATABASE}"
     standby = failover = ""
     if pair.standby is not None:
         standby = f", standby on 127.0.0.1:{pair.standby.port}"
-        failover = f"Failover    pyproxy failover --url http://127.0.0.1:{http_port}\n"
+        failover = f"Failover    {pyproxy} failover --url http://127.0.0.1:{http_port}\n"
     return f"""{url}
 
-psql '{url}'
-python -c "import psycopg; print(psycopg.connect('{url}').execute('select version()').fetchone())"
+{psql} '{url}'
+{python} -c "import psycopg; print(psycopg.connect('{url}').execute('select version()').fetchone())"
 
 The proxy   127.0.0.1:{port}, user {USER}, password {pair.password}, database {DATABASE}
 The page    http://127.0.0.1:{http_port}/
 Databases   primary on 127.0.0.1:{pair.primary.port}{standby}
-See a pin   psql '{url}' -c "SET work_mem = '8MB'"; pyproxy pins --url http://127.0.0.1:{http_port}
+See a pin   {psql} '{url}' -c "SET work_mem = '8MB'"; {pyproxy} pins --url http://127.0.0.1:{http_port}
 {failover}Stop        Ctrl-C
 """
+
+
+def at_hand(name: str, folder: Path) -> str:
+    """How to call a program: by its name, or by its place where the PATH does not lead to it."""
+    path = folder / name
+    return name if shutil.which(name) or not path.exists() else nearest(path)
+
+
+def nearest(path: Path) -> str:
+    """A path as one would type it here."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 @contextlib.contextmanager
