@@ -51,6 +51,7 @@ from pyproxy.postgres.servers import Servers, ServerSettings
 from pyproxy.postgres.session import Session
 from pyproxy.postgres.statements import Catalog
 from pyproxy.targets.monitor import Monitor
+from pyproxy.targets.patroni import Patroni
 from pyproxy.targets.target import Target
 from pyproxy.view import ProxyReadings, ProxyView
 
@@ -220,6 +221,17 @@ class App:
             failed=lambda: self.log.failure(None),
             clock=asyncio.get_running_loop().time,
         )
+        if config.failover.patroni:
+            patroni = Patroni(
+                config.failover.patroni,
+                self.targets,
+                tell_leader=self.monitor.set_leader,
+                interval=self.monitor.interval,
+                timeout=config.failover.probe_timeout,
+                tell=self._tell,
+            )
+            await patroni.ask()
+            self._spawn(patroni.run())
         await self.monitor.start()
 
     def _tell(self, level: str, event: str, message: str) -> None:

@@ -218,6 +218,9 @@ class FailoverConfig:
     maximum_lag_on_failover: int = key(
         1 << 20, "Bytes of WAL that a standby may lack and still be promoted.", low=0
     )
+    patroni: tuple[str, ...] = key(
+        (), "URLs of Patroni's REST API, asked in turn: it promotes, its leader is the writer."
+    )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ Found = Iterator[tuple[str, str]]
 def check(config: Config, places: Mapping[str, Place]) -> Iterable[Problem]:
     """Every problem, at the place of the key that it is about."""
     found = [problem for find in CHECKS for problem in find(config)]
-    for path, text in (*found, *_pool(config, places)):
+    for path, text in (*found, *_pool(config, places), *_failover(config, places)):
         place = _nearest(path, places)
         yield Problem(place.line, place.column, path, text)
 
@@ -141,6 +141,15 @@ def _http(config: Config) -> Found:
     host = config.http.host
     if host and not _listenable(host):
         yield "http.host", "it is neither an address nor a host name"
+
+
+def _failover(config: Config, places: Mapping[str, Place]) -> Found:
+    failover = config.failover
+    if failover.patroni and failover.promote and "failover.promote" in places:
+        yield "failover.promote", "Patroni promotes: leave this out, or say false"
+    for index, url in enumerate(failover.patroni):
+        if not url.startswith(("http://", "https://")):
+            yield f"failover.patroni[{index}]", "it is no URL: give http://host:8008"
 
 
 def _listenable(host: str) -> bool:

@@ -31,6 +31,7 @@ from pyproxy.lab.ownership import Owner
 
 SUPERUSER: Final = "postgres"
 START_TIMEOUT: Final = 60.0
+KILL_TIMEOUT: Final = 10.0
 _SETTINGS: Final = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -274,18 +275,18 @@ class Cluster:
         if process is None:
             return
         if number is signal.SIGKILL:
-            _send(process.pid, number)
+            signal_all(process.pid, number)
         elif process.poll() is None:
             process.send_signal(number)
         try:
             process.wait(30)
         except subprocess.TimeoutExpired:
-            _send(process.pid, signal.SIGKILL)
+            signal_all(process.pid, signal.SIGKILL)
             process.wait()
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:
-            _send(self._process.pid, number)
+            signal_all(self._process.pid, number)
 
     def _answers(self, process: subprocess.Popen[bytes], port: int) -> bool:
         """Wait until it accepts connections; False when it has given up."""
@@ -303,7 +304,7 @@ class Cluster:
         return False
 
 
-def _send(postmaster: int, number: signal.Signals) -> None:
+def signal_all(postmaster: int, number: signal.Signals) -> None:
     """Send a signal to a postmaster and its children.
 
     The children lead sessions of their own, and would otherwise finish what they are doing. It is
@@ -311,9 +312,28 @@ def _send(postmaster: int, number: signal.Signals) -> None:
     """
     with contextlib.suppress(ProcessLookupError):
         os.kill(postmaster, signal.SIGSTOP)
-    for pid in (*_children(postmaster), postmaster):
+    children = _children(postmaster)
+    for pid in (*children, postmaster):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
+    if number is signal.SIGKILL:
+        # They take a moment to die, and their sockets with them.
+        deadline = time.monotonic() + KILL_TIMEOUT
+        while any(map(_lives, children)) and time.monotonic() < deadline:
+            time.sleep(0.002)
+
+
+def _lives(pid: int) -> bool:
+    """Is a process there, and no zombie?"""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    if Path("/proc/self").exists():
+        return False
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
 
 
 def _children(parent: int) -> list[int]:

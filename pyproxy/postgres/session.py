@@ -204,6 +204,11 @@ class Session(asyncio.Protocol, ABC):
         """A server from the pool, or None: then `lent` or `refused` will be called."""
         pool = self.pool
         server = pool.take()
+        while server is not None and server.transport.is_closing():
+            # Its end has been read in this very turn of the loop, and is told in the next one. What
+            # is not written to it has not reached it (invariant 5).
+            pool.withdraw(server)
+            server = pool.take()
         if server is None:
             self.home.pools.wait(pool, self)
             return None

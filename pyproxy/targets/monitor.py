@@ -114,8 +114,14 @@ class Monitor:
         """An orchestrator says who is the writer; None: it can't be asked."""
         if leader != self.leader:
             self.leader = leader
-            self._decide()
-            self.look_everywhere()
+            if self._tasks:
+                self._decide()
+                self.look_everywhere()
+
+    def interval(self) -> float:
+        """Seconds to the next probe."""
+        wide = self.settings.probe_interval
+        return wide / DEGRADED_FACTOR if self.degraded else wide
 
     @property
     def degraded(self) -> bool:
@@ -126,14 +132,11 @@ class Monitor:
 
     async def _go_on(self, watch: Watch) -> None:
         while True:
-            interval = self.settings.probe_interval
             # However many connections break, looks keep a distance.
-            gap = interval / DEGRADED_FACTOR / 2
+            gap = self.settings.probe_interval / DEGRADED_FACTOR / 2
             await asyncio.sleep(gap)
-            if self.degraded:
-                interval /= DEGRADED_FACTOR
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(interval - gap, gap)):
+                async with asyncio.timeout(max(self.interval() - gap, gap)):
                     await watch.wake.wait()
             watch.wake.clear()
             try:
@@ -174,7 +177,7 @@ class Monitor:
             self.leader,
             self._promoting,
             self._promoting_since,
-            may_promote=self.settings.promote,
+            may_promote=self.settings.promote and not self.settings.patroni,
             maximum_lag=self.settings.maximum_lag_on_failover,
         )
         before, self.decision = self.decision, decide(seen, now)

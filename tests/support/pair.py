@@ -91,5 +91,5 @@ def make_pair(folder: Path, *, synchronous: bool = False) -> Iterator[Pair]:
 @pytest.fixture
 def pair() -> Iterator[Pair]:
     """A pair for one test, to be broken."""
-    with temporary_folder() as folder, make_pair(folder) as pair:
+    with temporary_folder() as folder, make_pair(folder, synchronous=True) as pair:
         yield pair

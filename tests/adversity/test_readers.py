@@ -1,0 +1,163 @@
+"""READ_ONLY endpoints: which reader a client gets, and what it sees when that one dies."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyproxy.lab.cluster import Cluster
+from tests.support.messages import Query
+from tests.support.pair import Pair, make_pair
+from tests.support.postgres import PASSWORD, Postgres, temporary_folder
+from tests.support.proxy import Proxy
+from tests.support.wire import Wire, errors_of
+
+pytestmark = [pytest.mark.adversity, pytest.mark.timeout(180)]
+
+ENDPOINTS = [
+    {"port": 0},
+    {"db_proxy_endpoint_name": "reader", "port": 0, "target_role": "READ_ONLY"},
+]
+
+
+class Trio:
+    """A primary and two standbys, the second of which allows twice the connections."""
+
+    def __init__(self, pair: Pair, second: Postgres) -> None:
+        self.pair = pair
+        self.second = second
+
+    def proxy(self, folder: Path, **changes: Any) -> contextlib.AbstractContextManager[Proxy]:
+        return self.pair.proxy(
+            folder, ports={"c": self.second.port}, endpoints=ENDPOINTS, **changes
+        )
+
+
+@pytest.fixture
+def trio() -> Iterator[Trio]:
+    with temporary_folder() as folder, make_pair(folder, synchronous=True) as pair:
+        second = Cluster.copy_of(pair.primary.cluster, folder / "second")
+        # More than the primary has: a standby may.
+        second.configure({"max_connections": "200"})
+        second.start()
+        try:
+            yield Trio(pair, Postgres(second))
+        finally:
+            second.kill()
+
+
+class Readers:
+    """Clients of the READ_ONLY endpoint."""
+
+    def __init__(self, proxy: Proxy, stack: contextlib.ExitStack) -> None:
+        rows = proxy.api("proxy")["endpoints"]
+        self._port = next(row["port"] for row in rows if row["db_proxy_endpoint_name"] == "reader")
+        self._stack = stack
+
+    def come(self, timeout: float = 15.0) -> Wire:
+        wire = Wire("127.0.0.1", self._port, timeout=timeout)
+        return self._stack.enter_context(wire).login("app", PASSWORD, "app")
+
+
+def port_of(wire: Wire) -> int:
+    return int(wire.value("SELECT inet_server_port()") or 0)
+
+
+def test_clients_are_spread_by_what_each_reader_allows_and_stay(trio: Trio, tmp_path: Path) -> None:
+    """C-17: least outstanding connections, weighted by max_connections; FO-04: the same reader."""
+    with contextlib.ExitStack() as stack:
+        proxy = stack.enter_context(trio.proxy(tmp_path))
+        readers = Readers(proxy, stack)
+        clients = [readers.come() for _ in range(9)]
+        ports = [port_of(client) for client in clients]
+        assert ports.count(trio.pair.standby.port) == 3
+        assert ports.count(trio.second.port) == 6
+        assert [port_of(client) for client in clients] == ports
+        # FO-05: it is the database that refuses to write.
+        assert errors_of(clients[0].ask(Query("CREATE TABLE r_never (n int)"))) == [
+            ("25006", "cannot execute CREATE TABLE in a read-only transaction")
+        ]
+        # The writer has nothing to do with it.
+        with proxy.wire() as writer:
+            assert port_of(writer) == trio.pair.primary.port
+
+
+def test_when_a_reader_dies_its_clients_move_without_an_error(trio: Trio, tmp_path: Path) -> None:
+    """FO-04: a multiplexed session is moved to another reader; one in the middle is not."""
+    with contextlib.ExitStack() as stack:
+        proxy = stack.enter_context(trio.proxy(tmp_path))
+        readers = Readers(proxy, stack)
+        clients = [readers.come() for _ in range(6)]
+        victim = next(c for c in clients if port_of(c) == trio.pair.standby.port)
+        clients.remove(victim)
+        victim.query("BEGIN")
+        trio.pair.standby.cluster.kill()
+        assert [code for code, _ in errors_of(victim.read_to_end())] == ["08006"]
+        assert {port_of(client) for client in clients} == {trio.second.port}
+        # Back again: new clients go there (FO-06), the others stay where they are.
+        trio.pair.standby.cluster.start()
+        proxy.wait_for_log("Target db-b is available, READ_ONLY", 20)
+        assert port_of(readers.come()) == trio.pair.standby.port
+        assert {port_of(client) for client in clients} == {trio.second.port}
+
+
+def test_while_no_reader_answers_clients_wait_and_new_ones_are_let_in(
+    pair: Pair, tmp_path: Path
+) -> None:
+    """FO-04: readers exist, none is available: wait, up to the borrow timeout."""
+    with contextlib.ExitStack() as stack:
+        proxy = stack.enter_context(pair.proxy(tmp_path, endpoints=ENDPOINTS))
+        readers = Readers(proxy, stack)
+        client = readers.come()
+        assert port_of(client) == pair.standby.port
+        pair.standby.cluster.kill()
+        client.send(Query("SELECT 1"))
+        late = readers.come()
+        assert client.read_quiet(0.5) == []
+        pair.standby.cluster.start()
+        assert errors_of(client.read_ready()) == []
+        assert port_of(late) == pair.standby.port
+
+
+def test_where_there_is_no_reader_at_all_it_says_so_at_once(pair: Pair, tmp_path: Path) -> None:
+    """FO-04, E-PG-23, Q-13: the other target is a primary too, and will be no reader."""
+    with contextlib.ExitStack() as stack:
+        proxy = stack.enter_context(pair.proxy(tmp_path, endpoints=ENDPOINTS))
+        readers = Readers(proxy, stack)
+        client = readers.come()
+        pair.standby.cluster.promote()
+        proxy.wait_for_log("SPLIT: db-a can be written to as well", 20)
+        began = time.monotonic()
+        client.send(Query("SELECT 1"))
+        text = "The target group doesn't have any associated read-only instances"
+        assert errors_of(client.read_to_end()) == [("08000", text)]
+        assert time.monotonic() - began < 10
+
+
+def test_a_promoted_reader_serves_writers_and_its_readers_wait_for_another(
+    pair: Pair, tmp_path: Path
+) -> None:
+    with contextlib.ExitStack() as stack:
+        proxy = stack.enter_context(pair.proxy(tmp_path, endpoints=ENDPOINTS))
+        readers = Readers(proxy, stack)
+        client, writer = readers.come(), stack.enter_context(proxy.wire())
+        assert port_of(client) == pair.standby.port
+        writer.query("CREATE TABLE r_moved (n int)")
+        pair.primary.cluster.kill()
+        writer.query("INSERT INTO r_moved VALUES (1)")
+        assert port_of(writer) == pair.standby.port
+        client.send(Query("SELECT inet_server_port(), pg_is_in_recovery()"))
+        # The slot was made by the proxy; without it the old primary would not stream.
+        proxy.wait_for_log("Slot .* on db-b waits for the old primary", 20)
+        pair.primary.cluster.rejoin(pair.standby.cluster)
+        rows = [r.values for r in client.read_ready() if r.tag == "D"]
+        assert rows == [[str(pair.primary.port).encode(), b"t"]]
+        with pair.standby.admin() as admin:
+            deadline = time.monotonic() + 20
+            while not admin.query("SELECT FROM pg_stat_replication WHERE state = 'streaming'"):
+                assert time.monotonic() < deadline, pair.primary.cluster.last_words()
