@@ -69,7 +69,7 @@ def board(
         time=time,
         clients=summary["clients"],
         waiting=summary["clients_waiting"],
-        max_connections=summary["max_connections"],
+        max_connections=sum(row["max_connections"] for row in targets if _in_use(row)),
         targets={row["id"]: row["role"] if row["available"] else row["state"] for row in targets},
     )
     return Board(
@@ -83,6 +83,11 @@ def board(
         waiting=_first(WAITING, view.waiting()),
         pinned=_first(PINNED, takewhile(lambda pin: pin["held"], view.pinned_sessions())),
     )
+
+
+def _in_use(target: TargetRow) -> bool:
+    """Whether its budget can be used now: a standby that nobody reads from lends nothing."""
+    return target["servers"] > 0 or (target["available"] and target["role"] == "READ_WRITE")
 
 
 def _first(limit: int, rows: Iterable[T]) -> list[T]:

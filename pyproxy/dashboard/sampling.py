@@ -21,7 +21,7 @@ class Sample(TypedDict):
     clients: int
     waiting: int
     max_connections: int
-    """The budget of all targets together."""
+    """The budget of the targets in use: that write, or have connections."""
 
     idle: int
     borrowed: int

@@ -1,7 +1,7 @@
 """What the live page shows of one moment is bounded."""
 
 from pyproxy.dashboard.board import APPLICATIONS, OTHERS, SERVERS, Board, board
-from pyproxy.dashboard.view import ServerRow
+from pyproxy.dashboard.view import ServerRow, TargetRow
 from tests.support.fake_view import FakeView, application_row
 
 
@@ -25,6 +25,18 @@ def test_a_target_that_is_away_is_so_in_the_sample() -> None:
     view.is_ready = False
     assert set(look(view)["sample"]["targets"].values()) == {"UNAVAILABLE"}
     assert look(view)["why"].startswith("no target is available")
+
+
+def test_the_budget_is_that_of_the_targets_in_use() -> None:
+    """A standby without connections would halve the share that is used."""
+
+    class Pair(FakeView):
+        def targets(self) -> list[TargetRow]:
+            writer, standby = super().targets()
+            return [writer | {"servers": 0}, standby | {"servers": 0}]
+
+    assert look(Pair())["sample"]["max_connections"] == 50
+    assert look(FakeView())["sample"]["max_connections"] == 100
 
 
 def test_applications_beyond_the_bound_are_added_up() -> None:

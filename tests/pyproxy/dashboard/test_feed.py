@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 
 import pytest
 
@@ -155,8 +156,8 @@ class SlowView(FakeView):
     """Each look takes a while, as with very many connections."""
 
     def proxy(self) -> ProxySummary:
-        began = asyncio.get_running_loop().time()
-        while asyncio.get_running_loop().time() < began + 0.01:
+        began = time.thread_time()
+        while time.thread_time() < began + 0.01:
             pass
         return super().proxy()
 
