@@ -154,7 +154,7 @@ STATES = {
         "PIN-PG-06", "LISTEN c", "SELECT count(*) FROM pg_listening_channels()", "1", ("0",)
     ),
     "cursor WITH HOLD": State(
-        "PIN-PG-04", "DECLARE c CURSOR WITH HOLD FOR SELECT 8",
+        "PIN-PG-04b", "DECLARE c CURSOR WITH HOLD FOR SELECT 8",
         "SELECT count(*) FROM pg_cursors WHERE is_holdable", "1", ("0",),
     ),
     "TimeZone": State(
