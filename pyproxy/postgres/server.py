@@ -363,6 +363,8 @@ class ServerConnection(asyncio.Protocol):
                 self.answer = backend.DataRow.decode(body).values
         elif tag not in _HARMLESS:
             raise ProtocolError(f"a message {chr(tag)!r} that nobody asked for")
+        if tag in _ANSWERS and not self.conversation.owed:
+            raise ProtocolError(f"an answer {chr(tag)!r} to nothing")
 
     def _on_error(self, error: backend.ErrorResponse) -> None:
         if error.severity in ("FATAL", "PANIC"):
@@ -384,6 +386,15 @@ _HARMLESS: Final = frozenset(
         backend.NOTICE_RESPONSE,
         backend.NOTIFICATION_RESPONSE,
         backend.COMMAND_COMPLETE,
+        backend.EMPTY_QUERY_RESPONSE,
+        backend.ROW_DESCRIPTION,
+    }
+)
+# Of these, what only comes as an answer.
+_ANSWERS: Final = frozenset(
+    {
+        backend.COMMAND_COMPLETE,
+        backend.DATA_ROW,
         backend.EMPTY_QUERY_RESPONSE,
         backend.ROW_DESCRIPTION,
     }

@@ -133,6 +133,23 @@ def test_two_errors_for_one_query(liar: tuple[FakeServer, Proxy]) -> None:
         assert client.value("after") == "after"
 
 
+def test_an_answer_to_nobody_is_nobody_elses(liar: tuple[FakeServer, Proxy]) -> None:
+    """Lesson 29: a row that comes when all was said ends the server that it comes from."""
+    database, proxy = liar
+
+    def answer(peer: Peer, _tag: bytes, body: bytes) -> None:
+        peer.say(result(body[:-1]))
+        time.sleep(0.2)
+        peer.say(row(b"whose?"))
+
+    with proxy.wire() as client:
+        usual, database.answer = database.answer, answer
+        assert client.value("mine") == "mine"
+        proxy.wait_for_log("it is out of step: an answer 'D' to nothing")
+        database.answer = usual
+        assert client.value("mine again") == "mine again"
+
+
 def test_nonsense_in_a_pipeline(liar: tuple[FakeServer, Proxy]) -> None:
     """Answers to extended messages in the wrong order."""
     database, proxy = liar

@@ -8,7 +8,6 @@ with the smallest script that still shows it.
 import contextlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -22,28 +21,51 @@ FIRST = int(os.environ.get("PYPROXY_SEED", "0"))
 CHUNKS = 16
 
 
-@pytest.fixture(scope="module")
-def theater(postgres: Postgres) -> Iterator[Theater]:
+@contextlib.contextmanager
+def open_theater(postgres: Postgres, mode: str, servers: int) -> Iterator[Theater]:
     """Two databases with one schema: one for direct connections, one behind a proxy."""
-    for name in ("direct", "proxied"):
-        postgres.make_database(name)
+    names = (f"direct_{mode}", f"proxied_{mode}")
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(temporary_folder())
-        proxy = stack.enter_context(start_proxy(Path(folder), postgres))
+        proxy = stack.enter_context(
+            start_proxy(folder, postgres, pool_mode=mode, max_connections_percent=servers)
+        )
         admins = []
-        for name in ("direct", "proxied"):
+        for name in names:
+            postgres.make_database(name)
             admin = stack.enter_context(postgres.admin(name))
             create_schema(admin)
             admin.query("GRANT ALL ON ALL TABLES IN SCHEMA public, other TO app")
             admins.append(admin)
         direct = Route(
-            connect_to((postgres.host, postgres.port), "app", PASSWORD, "direct"), keep=True
+            connect_to((postgres.host, postgres.port), "app", PASSWORD, names[0]), keep=True
         )
-        proxied = Route(
-            connect_to((proxy.host, proxy.port), "app", PASSWORD, "proxied"), keep=False
-        )
+        proxied = Route(connect_to((proxy.host, proxy.port), "app", PASSWORD, names[1]), keep=False)
         stack.callback(direct.close)
         yield Theater(direct, proxied, (admins[0], admins[1]))
+
+
+@pytest.fixture(scope="module")
+def theater(postgres: Postgres) -> Iterator[Theater]:
+    """Up to six clients on four servers."""
+    with open_theater(postgres, "transaction", 4) as theater:
+        yield theater
+
+
+@pytest.fixture(scope="module")
+def session_theater(postgres: Postgres) -> Iterator[Theater]:
+    """`pool_mode: session`, with a server for everybody: there nobody waits for others to leave."""
+    with open_theater(postgres, "session", 20) as theater:
+        yield theater
+
+
+def play(theater: Theater, seeds: range) -> None:
+    for seed in seeds:
+        script = make_script(seed)
+        difference = theater.differs(script)
+        if difference:
+            smallest, again = theater.shrink(script)
+            pytest.fail(f"seed {seed}: {difference}\n\nsmallest:\n{smallest}\n{again}")
 
 
 # A busy machine plays two scripts a second.
@@ -51,9 +73,10 @@ def theater(postgres: Postgres) -> Iterator[Theater]:
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_scripts_hear_the_same_through_the_proxy(theater: Theater, chunk: int) -> None:
     """The main promise (DESIGN: invisible)."""
-    for seed in range(FIRST + chunk, FIRST + SCRIPTS, CHUNKS):
-        script = make_script(seed)
-        difference = theater.differs(script)
-        if difference:
-            smallest, again = theater.shrink(script)
-            pytest.fail(f"seed {seed}: {difference}\n\nsmallest:\n{smallest}\n{again}")
+    play(theater, range(FIRST + chunk, FIRST + SCRIPTS, CHUNKS))
+
+
+@pytest.mark.timeout(900)
+def test_scripts_hear_the_same_in_session_mode(session_theater: Theater) -> None:
+    """The same where each session keeps the first server it gets."""
+    play(session_theater, range(FIRST, FIRST + SCRIPTS // 10))
