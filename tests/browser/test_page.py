@@ -197,6 +197,30 @@ def test_clients_are_paged_and_found(crowd: Crowd, open_page: Opener) -> None:
     expect(page.locator("#clients-list")).to_have_attribute("data-empty", "No client is like that.")
 
 
+def test_a_window_that_grows_moves_everything_with_it(crowd: Crowd, open_page: Opener) -> None:
+    """Once there is more than a minute to show, charts and lanes show two."""
+    crowd.client("checkout", "SELECT 1")
+    page = open_page(crowd.proxy)
+    lane = page.locator(".lane rect").first
+    expect(lane).to_have_attribute("class", "READ_WRITE")
+    expect(page.locator(".axis").first).to_contain_text("60 s ago")
+    page.evaluate(
+        """async () => {
+            const { store } = await import("/static/store.js");
+            const first = store.samples[0];
+            const time = new Date(Date.parse(first.time) - 80_000).toISOString();
+            store.samples.unshift({ ...first, time });
+        }"""
+    )
+    expect(page.locator(".axis").first).to_contain_text("2 min ago")
+    lefts = page.locator(".lane rect").evaluate_all(
+        "all => all.map(one => parseFloat(one.getAttribute('x')))"
+    )
+    older, newer = lefts
+    assert 0 <= older < 40
+    assert 90 < newer <= 100
+
+
 def test_a_pause_holds_the_picture(crowd: Crowd, open_page: Opener) -> None:
     page = open_page(crowd.proxy)
     page.click("#pause")

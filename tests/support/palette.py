@@ -14,6 +14,9 @@ from collections.abc import Iterator
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COLOURS = 256
+COMMON = 160
+# The square of a distance between two colours that are not alike.
+UNLIKE = 400
 
 
 def with_palette(png: bytes) -> bytes:
@@ -29,7 +32,7 @@ def with_palette(png: bytes) -> bytes:
         for row in map(bytes, _rows(zlib.decompress(chunks[b"IDAT"]), width * step, step))
     ]
     counted = Counter(pixel for row in rows for pixel in row)
-    palette = [colour for colour, _ in counted.most_common(COLOURS)]
+    palette = _choose([colour for colour, _ in counted.most_common()])
     number = {colour: index for index, colour in enumerate(palette)}
     for colour in counted:
         if colour not in number:
@@ -45,6 +48,17 @@ def with_palette(png: bytes) -> bytes:
             (b"IEND", b""),
         )
     )
+
+
+def _choose(colours: list[bytes]) -> list[bytes]:
+    """The common ones, and of the rare those that are like none of them: a small sign's colour."""
+    palette = colours[:COMMON]
+    for colour in colours[COMMON:]:
+        if len(palette) == COLOURS:
+            break
+        if min(_distance(known, colour) for known in palette) > UNLIKE:
+            palette.append(colour)
+    return palette
 
 
 def _distance(one: bytes, two: bytes) -> int:

@@ -25,16 +25,20 @@ function drawLane(picture, id) {
   const { seen, span } = recent();
   const pieces = lane(id, seen);
   const percent = (ago) => (100 * (span - ago)) / span;
-  reconcile(picture, pieces.map((piece, index) => ({ ...piece, index })), ({ index }) => index, () => {
-    const piece = svg("rect", { y: 0, height: 12 });
-    piece.update = ({ role, from, to }) => {
-      setAttribute(piece, "class", role);
-      setAttribute(piece, "x", `${percent(from)}%`);
-      setAttribute(piece, "width", `${Math.max(percent(to) - percent(from), 0.4)}%`);
-    };
-    return piece;
-  });
+  const places = pieces.map(({ role, from, to }, index) =>
+    ({ role, index, x: percent(from), width: Math.max(percent(to) - percent(from), 0.4) }));
+  reconcile(picture, places, ({ index }) => index, makePiece);
   return pieces;
+}
+
+function makePiece() {
+  const piece = svg("rect", { y: 0, height: 12 });
+  piece.update = ({ role, x, width }) => {
+    setAttribute(piece, "class", role);
+    setAttribute(piece, "x", `${x}%`);
+    setAttribute(piece, "width", `${width}%`);
+  };
+  return piece;
 }
 
 const worded = (key) => key.replaceAll("_", " ");
