@@ -88,6 +88,10 @@ class Switches(Protocol):
     def set_local(self) -> str:
         """`pin` or `no_pin` (PIN-PG-11)."""
 
+    @property
+    def declare_cursor(self) -> str:
+        """`pin` or `no_pin` (PIN-PG-04)."""
+
 
 class Finding(NamedTuple):
     """One piece of state that no rule saw."""
@@ -102,9 +106,11 @@ class Finding(NamedTuple):
 def telling_tags(switches: Switches) -> frozenset[bytes]:
     """The command tags that pinning must have announced.
 
-    SET LOCAL and SET TRANSACTION have the tag SET; where they do not pin it tells nothing.
+    SET LOCAL and SET TRANSACTION have the tag SET, a cursor with and without WITH HOLD the same
+    one; where they do not pin these tell nothing.
     """
-    return frozenset(tag for tag in _TAGS if tag != b"SET" or switches.set_local == "pin")
+    silent = {b"SET": switches.set_local, b"DECLARE CURSOR": switches.declare_cursor}
+    return frozenset(tag for tag in _TAGS if silent.get(tag, "pin") == "pin")
 
 
 def of_tag(tag: bytes) -> Finding:

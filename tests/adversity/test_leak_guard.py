@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import random
+import signal
 import threading
 import time
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
 from tests.support.messages import Bind, Execute, Parse, Query, Sync
 from tests.support.postgres import Postgres, start_postgres, temporary_folder
-from tests.support.proxy import Proxy, start_proxy
+from tests.support.proxy import Proxy, configuration, start_proxy
 from tests.support.wire import Wire, errors_of
 
 pytestmark = pytest.mark.adversity
@@ -161,6 +163,29 @@ def test_what_could_trip_the_look_ends_clean_or_closed(guarded: Proxy, leak: str
             assert other.value("SHOW default_transaction_read_only") == "off"
     guarded.await_rest(30)
     assert not [w for w in guarded.log.splitlines() if "ERROR" in w]
+
+
+def test_a_reload_turns_it_on_and_off_for_clients_that_are_there(database: Postgres) -> None:
+    def reload(proxy: Proxy, times: int, **changes: object) -> None:
+        config = configuration(database, max_connections_percent=1, **changes)
+        proxy.config_file.write_text(yaml.safe_dump(config))
+        proxy.signal(signal.SIGHUP)
+        deadline = time.monotonic() + 10
+        while proxy.log.count("was reloaded: changed: extensions") < times:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    with (
+        temporary_folder() as folder,
+        start_proxy(folder, database, max_connections_percent=1) as proxy,
+        proxy.wire() as client,
+    ):
+        for times, extensions, left in ((1, ["leak_guard"], "4MB"), (2, [], "9MB")):
+            reload(proxy, times, extensions=extensions)
+            with proxy.wire() as other:
+                for one in (client, other):
+                    one.query(LEAKS[0])
+                    assert one.value("SHOW work_mem") == left
 
 
 def test_a_session_in_the_middle_of_a_look_can_end(guarded: Proxy) -> None:

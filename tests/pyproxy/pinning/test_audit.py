@@ -80,6 +80,7 @@ def test_tags_that_tell_are_those_of_commands_that_pin() -> None:
     assert {b"SET", b"LISTEN", b"DISCARD ALL", b"DECLARE CURSOR"} <= tags
     assert not tags & {b"SELECT 1", b"SET CONSTRAINTS", b"PREPARE TRANSACTION", b"LOCK TABLE"}
     assert b"SET" not in audit.telling_tags(CompatibilityConfig(set_local="no_pin"))
+    assert b"DECLARE CURSOR" not in audit.telling_tags(CompatibilityConfig(declare_cursor="no_pin"))
 
 
 def test_every_name_in_the_look_says_where_it_is_from() -> None:
