@@ -55,7 +55,12 @@ PINS: dict[str, list[str]] = {
         "DECLARE c SCROLL CURSOR WITH HOLD FOR TABLE t",
     ],
     "PIN-PG-05": ["DISCARD ALL", "DISCARD PLANS", "discard temp"],
-    "PIN-PG-06": ["LISTEN channel"],
+    "PIN-PG-06": [
+        "LISTEN channel",
+        # Names that are keywords neither open nor close a body.
+        "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1 AS end; SELECT 1 case; END; LISTEN c",
+        "CREATE FUNCTION f(begin atomic) RETURNS int LANGUAGE sql AS 'SELECT 1'; LISTEN c",
+    ],
     "PIN-PG-07": ["LOAD 'auto_explain'"],
     "PIN-PG-08": [
         "SELECT nextval('q')",
@@ -228,5 +233,9 @@ STAYS: dict[str, list[str]] = {
             "SELECT CASE WHEN true THEN 1 END; END"
         ),
         "CREATE RULE r AS ON INSERT TO t DO (SELECT nextval('q'); SELECT 1)",
+        (
+            "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC "
+            "SELECT CASE WHEN true THEN 1 END; SELECT nextval('q'); END"
+        ),
     ],
 }
