@@ -249,6 +249,11 @@ def prepared(group: str) -> bool:
     return right_python and made_from == fingerprint(LOCKS / f"{group}.lock")
 
 
+def covered(group: str) -> bool:
+    """Whether `.venv` holds `group`, by itself or in a larger one."""
+    return prepared(group) or (group == "demo" and prepared("dev"))
+
+
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
     """Keep a second run of this file out while `.venv` is being made."""
@@ -258,14 +263,14 @@ def alone() -> Iterator[None]:
 
 
 def prepare(group: str) -> None:
-    """Make sure that `.venv` holds `group`: `demo`, or `dev`, which is more."""
-    if prepared("dev") or prepared(group):
+    """Make sure that `.venv` holds `group`: `demo`, `dev`, which is more, or `build` beside it."""
+    if covered(group):
         return
     with alone():
-        if prepared("dev") or prepared(group):
+        if covered(group):
             return
         interpreter = find_interpreter()
-        if not prepared("demo"):
+        if not covered("demo"):
             make_environment(interpreter)
         lock = LOCKS / f"{group}.lock"
         fill_environment(interpreter, lock)
@@ -344,9 +349,38 @@ def docs() -> None:
             page.write_bytes(subprocess.check_output([str(PYTHON), "-m", writer.group(1)]))
 
 
+def compiled() -> list:
+    """The modules that `compile` has made."""
+    inside = [path for folder in ("protocol", "pyproxy") for path in (ROOT / folder).rglob("*.so")]
+    return [*ROOT.glob("*.so"), *inside]
+
+
+def compile_modules() -> int:
+    """Compile the hot modules beside their sources; needs a C compiler and Python's headers."""
+    prepare("dev")
+    prepare("build")
+    return subprocess.call([str(PYTHON), str(ROOT / "hatch_build.py")])
+
+
+def drop_stale() -> None:
+    """Remove compiled modules that are older than a source: they would hide what was changed."""
+    made = compiled()
+    sources = [path for folder in ("protocol", "pyproxy") for path in (ROOT / folder).rglob("*.py")]
+    if made and min(map(age, made)) < max(map(age, sources)):
+        say("a source has changed since `compile`: going on interpreted")
+        for path in made:
+            path.unlink()
+
+
+def age(path: Path) -> float:
+    """When it was last written."""
+    return path.stat().st_mtime
+
+
 def clean() -> None:
-    """Remove what the verbs made: `.venv`, caches, reports."""
+    """Remove what the verbs made: `.venv`, compiled modules, caches, reports."""
     found = [path for pattern in LEFTOVERS.split() for path in ROOT.glob(pattern)]
+    found += compiled()
     for folder in ("protocol", "pyproxy", "tests"):
         found += (ROOT / folder).rglob("__pycache__")
     for path in found:
@@ -363,7 +397,8 @@ def usage() -> str:
     rows += [
         ("docs", "write the reference pages anew from the tables in the code"),
         ("setup", "only make .venv, with everything in it"),
-        ("clean", "remove .venv, caches and reports"),
+        ("compile", "compile the hot modules in place, until a source changes or `clean`"),
+        ("clean", "remove .venv, compiled modules, caches and reports"),
     ]
     return "\n".join(
         ['python3 run.py VERB [arguments]   or   make VERB ARGS="arguments"', ""]
@@ -378,6 +413,8 @@ def main(verb: str = "help", *arguments: str) -> int:
         print(usage())
     elif verb == "clean":
         clean()
+    elif verb == "compile":
+        return compile_modules()
     elif verb == "docs":
         prepare("dev")
         docs()
@@ -386,6 +423,7 @@ def main(verb: str = "help", *arguments: str) -> int:
     elif verb in VERBS:
         group, commands, _ = VERBS[verb]
         prepare(group)
+        drop_stale()
         return call(commands, list(arguments))
     else:
         sys.stderr.write(f"run.py: there is no verb {verb!r}\n\n{usage()}\n")

@@ -19,6 +19,7 @@ from pyproxy.app import App
 from pyproxy.assessment.commands import audit, what_if
 from pyproxy.auth import token_command
 from pyproxy.auth.certificates import CertificateError
+from pyproxy.build import BUILD
 from pyproxy.config import Config, ConfigError
 from pyproxy.config_file import load
 from pyproxy.dashboard.commands import healthcheck, metrics, pins
@@ -63,7 +64,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pyproxy", description="Amazon RDS Proxy for your laptop, your CI and your containers."
     )
-    parser.add_argument("--version", action="version", version=f"pyproxy {pyproxy.__version__}")
+    parser.add_argument(
+        "--version", action="version", version=f"pyproxy {pyproxy.__version__} ({BUILD})"
+    )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add(commands, "run", "run the proxy", _add_run, _run)
     _add(commands, "demo", "a proxy on a PostgreSQL of its own", demo.add_arguments, demo.run)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import pyproxy
 from protocol.postgres.conversation import IDLE
+from pyproxy.build import BUILD
 from pyproxy.dashboard.view import (
     ApplicationRow,
     ClientRow,
@@ -151,6 +152,7 @@ class ProxyView:
         return ProxySummary(
             db_proxy_name=config.proxy.db_proxy_name,
             version=pyproxy.__version__,
+            build=BUILD,
             engine_family=config.proxy.engine_family,
             pool_mode=config.pool_mode,
             started_at=_instant(app.started_at),

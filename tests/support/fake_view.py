@@ -120,6 +120,7 @@ class FakeView:
         return {
             "db_proxy_name": "demo",
             "version": "0.1.0",
+            "build": "plain",
             "engine_family": "POSTGRESQL",
             "pool_mode": "transaction",
             "started_at": self.started_at,
