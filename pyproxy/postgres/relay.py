@@ -65,6 +65,8 @@ _SET_SIZE: Final = 9
 # A name of ours in an error message, and the SQLSTATE of one that is not there.
 _OUR_NAME: Final = re.compile(rb'"((?:client_)?' + PREFIX + rb'[^"]*)"')
 _NO_SUCH_STATEMENT: Final = b"26000"
+# A write in a read-only transaction: the client's own, or a database that takes no writes any more.
+_READ_ONLY: Final = b"25006"
 
 
 class Relay(Requests):
@@ -425,6 +427,8 @@ class Relay(Requests):
         at = data.find(b"\0C", pos, limit)
         sqlstate = data[at + 2 : at + 7] if at >= 0 else b""
         owed = server.conversation.owed
+        if sqlstate == _READ_ONLY:
+            server.home.refuses_writes(server)
         if owed and owed[0] is HIDDEN_QUERY:
             self.endpoint.log.note(
                 "WARN", "a setting of the proxy's own failed", self.id, server.id

@@ -29,7 +29,7 @@ from pyproxy.pooling.pools import PoolLimits, Pools
 from pyproxy.postgres.cancel import send_cancel
 from pyproxy.postgres.connect import Connected, Proof, Refused, connect
 from pyproxy.postgres.server import ServerConnection
-from pyproxy.targets.target import READ_ONLY, Target
+from pyproxy.targets.target import READ_ONLY, READ_WRITE, Target
 
 # How long a connection to a database may take to be logged in, in seconds.
 CONNECT_TIMEOUT: Final = 15.0
@@ -286,6 +286,11 @@ class Servers:
             transport.get_extra_info("peername"),
         )
         self.pools.opened(pool, server)
+
+    def refuses_writes(self, server: ServerConnection) -> None:
+        """A write was refused on it: has the database lost its role? Look at once (FO-08)."""
+        if self.role == READ_WRITE:
+            self._on_trouble(server.target)
 
     # -- coming back ---------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ from pyproxy.targets.watch import Watch
 
 # While anything is degraded, probes are so many times as frequent.
 DEGRADED_FACTOR: Final = 10
+PROMOTING_FACTOR: Final = 50
 # How much later than its deadline a probe may be found late before that says that it was our own
 # process that stood still, in seconds.
 OWN_DELAY: Final = 0.25
@@ -121,6 +122,9 @@ class Monitor:
     def interval(self) -> float:
         """Seconds to the next probe."""
         wide = self.settings.probe_interval
+        if self._promoting is not None:
+            # Everybody waits for this one moment.
+            return wide / PROMOTING_FACTOR
         return wide / DEGRADED_FACTOR if self.degraded else wide
 
     @property
@@ -133,7 +137,7 @@ class Monitor:
     async def _go_on(self, watch: Watch) -> None:
         while True:
             # However many connections break, looks keep a distance.
-            gap = self.settings.probe_interval / DEGRADED_FACTOR / 2
+            gap = min(self.settings.probe_interval / DEGRADED_FACTOR, self.interval()) / 2
             await asyncio.sleep(gap)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(self.interval() - gap, gap)):

@@ -147,3 +147,39 @@ def test_without_a_monitoring_secret_a_known_user_probes_and_promotes_nobody(
         proxy.wait_for_log("FORBIDDEN: db-a is down, and the monitoring user may not promote db-b")
         pair.standby.cluster.promote()
         assert idle.value("SELECT count(*) FROM f_known") == "0"
+
+
+def test_a_database_that_turns_read_only_gets_no_more_writes(
+    pair: Pair, tmp_path: Path, client: Clients
+) -> None:
+    """FO-08: at a blue/green switchover the old one turns read-only first; whoever writes waits."""
+    with pair.proxy(tmp_path, failover={"probe_interval": 30}) as proxy:
+        writer, late = client(proxy), client(proxy)
+        writer.query("CREATE TABLE f_blue (n int)")
+        with pair.primary.admin() as admin:
+            admin.query("ALTER SYSTEM SET default_transaction_read_only = on")
+            admin.query("SELECT pg_reload_conf()")
+            # The first to notice is the client; the probe, 30 s away, is sent at once.
+            deadline = time.monotonic() + 10
+            while not errors_of(writer.ask(Query("INSERT INTO f_blue VALUES (1)"))):
+                assert time.monotonic() < deadline
+            proxy.wait_for_log("DEMOTED: db-a takes no writes any more")
+            late.send(Query("INSERT INTO f_blue VALUES (2)"))
+            assert late.read_quiet(0.5) == []
+            admin.query("SET default_transaction_read_only = off")
+            admin.query("ALTER SYSTEM RESET default_transaction_read_only")
+            admin.query("SELECT pg_reload_conf()")
+        assert errors_of(late.read_ready()) == []
+
+
+def test_a_read_only_transaction_of_the_clients_own_is_nobodys_trouble(
+    pair: Pair, tmp_path: Path, client: Clients
+) -> None:
+    with pair.proxy(tmp_path) as proxy:
+        writer = client(proxy)
+        writer.query("BEGIN READ ONLY")
+        told = errors_of(writer.ask(Query("CREATE TABLE f_own (n int)")))
+        assert [code for code, _ in told] == ["25006"]
+        writer.query("ROLLBACK")
+        assert writer.value("SELECT 1") == "1"
+        assert proxy.api("events")["events"] == []

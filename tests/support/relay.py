@@ -14,9 +14,9 @@ _CHUNK = 1 << 16
 class Relay:
     """Listens on `port` and passes on to another port of loopback."""
 
-    def __init__(self, to: int) -> None:
+    def __init__(self, to: int, host: str = "127.0.0.1", port: int = 0) -> None:
         self._to = to
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._listener = socket.create_server((host, port), backlog=512)
         self.port: int = self._listener.getsockname()[1]
         self._dropping = threading.Event()
         self._stop = threading.Event()
