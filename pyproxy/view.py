@@ -53,7 +53,8 @@ BORROWED: Final = 2
 IN_TRANSACTION: Final = 3
 PINNED: Final = 4
 
-_BORN: Final = attrgetter("born")
+# Some are born in the same millisecond: their order must not depend on a set's.
+_BORN: Final = attrgetter("born", "id")
 
 
 class ProxyReadings:

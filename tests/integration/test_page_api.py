@@ -96,11 +96,13 @@ def test_pages_of_clients_stay_put(postgres: Postgres) -> None:
     ):
         for number in range(25):
             stack.enter_context(contextlib.closing(proxy.wire(application_name=f"job {number}")))
-        names = [
-            row["application_name"]
-            for offset in (0, 10, 20)
-            for row in proxy.api(f"clients?limit=10&offset={offset}")["clients"]
+        pages = [
+            proxy.api(f"clients?limit=10&offset={offset}")["clients"] for offset in (0, 10, 20)
         ]
-        assert names == [f"job {number}" for number in range(25)]
+        names = [row["application_name"] for page in pages for row in page]
+        assert sorted(names) == sorted(f"job {number}" for number in range(25))
+        assert names == [row["application_name"] for row in proxy.api("clients")["clients"]]
+        ages = [row["age"] for row in proxy.api("clients")["clients"]]
+        assert ages == sorted(ages, reverse=True)
         found = proxy.api("clients?search=job%2012")
         assert [row["application_name"] for row in found["clients"]] == ["job 12"]
