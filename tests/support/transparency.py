@@ -185,10 +185,11 @@ def play(script: Script, route: Route) -> list[Player]:
             patience = 0.2
         _hear(on_stage, patience)
         for player in on_stage:
+            late = time.monotonic() - player.since > STEP_PATIENCE
+            if late and not player.over and not player.ready:
+                player.give_up()
             if player.over:
                 route.leave(player.wire, player.client)
-            elif not player.ready and time.monotonic() - player.since > STEP_PATIENCE:
-                player.give_up()
         on_stage = [p for p in on_stage if not p.over]
     return players
 
