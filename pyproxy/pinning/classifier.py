@@ -31,6 +31,10 @@ from pyproxy.pinning.sql import BROKEN, NAME, WORD, Token
 STATEMENT_LIMIT: Final = 16_384
 # What of a statement is shown to people.
 SHOWN: Final = 200
+# A statement with such a word may carry a secret as a value: it is shown as its digest.
+_SECRETIVE: Final = re.compile(
+    r"passw|passphrase|\bpwd\b|secret|token|credential|api_?key|private_?key|jwt", re.IGNORECASE
+)
 # Texts longer than this are judged anew each time rather than remembered.
 _REMEMBERED_TEXT: Final = 32 * 1024
 
@@ -285,7 +289,9 @@ def _suspicious(pinning: frozenset[str]) -> tuple[bytes, ...]:
 def _pin(rule: str, summary: str, statement: str) -> Pin:
     row = RULES[rule]
     reason = row.reason.replace("{digest}", summary)
-    shown = statement if len(statement) <= SHOWN else statement[: SHOWN - 1] + "\u2026"
+    # A ledger is read by more people than a password is for (invariant 9).
+    shown = digest(statement) if _SECRETIVE.search(statement) else statement
+    shown = shown if len(shown) <= SHOWN else shown[: SHOWN - 1] + "\u2026"
     return Pin(rule, reason, summary, shown, row.outlives_reset)
 
 

@@ -200,3 +200,21 @@ def test_words_beyond_ascii_are_folded_as_postgresql_does() -> None:
 )
 def test_texts_are_split_where_postgresql_does(text: str, count: int) -> None:
     assert len(list(sql.split(text))) == count
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("SET app.token = 'tell nobody'", "set app.token = $1"),
+        (
+            "SELECT set_config('my.Password', 'tell nobody', false)",
+            "select set_config($1, $2, false)",
+        ),
+        ("SET search_path TO app", "SET search_path TO app"),
+    ],
+)
+def test_a_statement_that_speaks_of_a_secret_is_shown_as_its_digest(text: str, shown: str) -> None:
+    """Invariant 9: the ledger, the page and the API show statements."""
+    pin = Classifier(CompatibilityConfig()).judge(text.encode()).pin
+    assert pin is not None
+    assert pin.statement == shown
