@@ -97,6 +97,11 @@ class Names:
         """Does one of these names mean a shared statement?"""
         return any(name in self.names for name in references)
 
+    @property
+    def irreplaceable(self) -> bool:
+        """Is the unnamed statement one that was too long to hold? A Query of ours would drop it."""
+        return self.unnamed is not None and not self.unnamed.definition
+
     def undecided(self, conversation: Conversation) -> bool:
         """Is it still open what a name means?"""
         return undecided(self._latest, conversation)

@@ -140,7 +140,7 @@ class Naming(Names):
         nul = data.find(0, pos + 5, size)
         name = data[pos + 5 : nul] if nul >= 0 else b""
         if not name:
-            # Whatever drops it from the server drops it here too, so it is never parsed anew.
+            # Without its text it is never parsed anew (`_ensure_unnamed`).
             self._parse_unnamed(server, Statement(b"", b"", CLEAN))
             return None
         if undecided(self._latest, conversation):
@@ -363,7 +363,8 @@ class Naming(Names):
             server.conversation.extended(HIDDEN_CLOSE)
             server.statements.unnamed = None
             return close_message(b"")
-        if server.statements.unnamed is statement:
+        if server.statements.unnamed is statement or not statement.definition:
+            # One too long to be held is there for certain: its session keeps the server.
             return b""
         self._enter_unnamed(server.conversation, Step(PARSE, True, b"", statement))
         server.statements.unnamed = statement

@@ -237,6 +237,8 @@ class Session(asyncio.Protocol, ABC):
             conversation = server.conversation
             if not conversation.settled or conversation.status == FAILED:
                 return
+            if self.naming is not None and self.naming.irreplaceable:
+                return
             self._send_application_name(server, name)
         # The very same object from now on, so that the next look is a comparison of pointers.
         server.application_name = name

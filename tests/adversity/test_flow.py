@@ -62,6 +62,23 @@ def test_a_statement_larger_than_any_buffer_passes_and_pins(postgres: Postgres) 
         assert [row["rule"] for row in proxy.api("pins")["pins"]] == ["PIN-ALL-01"]
 
 
+def test_an_unnamed_statement_too_long_to_hold_stays(postgres: Postgres) -> None:
+    """Neither a discarded Parse nor a setting of the proxy's own takes it away."""
+    with (
+        temporary_folder() as folder,
+        start_proxy(folder, postgres) as proxy,
+        proxy.wire(application_name="flow") as wire,
+    ):
+        text = "SELECT length('" + "x" * MEGABYTE + "')"
+        call = Bind(), Execute(), Sync()
+        assert tags_of(wire.ask(Parse("", text), *call)) == "12DCZ"
+        assert tags_of(wire.ask(Bind("", "nobody"), Parse("", "SELECT 1"), Sync())) == "EZ"
+        assert tags_of(wire.ask(*call)) == "2DCZ"
+        reset = Parse("reset", "RESET application_name"), Bind("", "reset"), Execute(), Sync()
+        assert tags_of(wire.ask(*reset)) == "12CZ"
+        assert tags_of(wire.ask(*call)) == "2DCZ"
+
+
 def test_a_database_that_takes_nothing_holds_back_copy(postgres: Postgres) -> None:
     """COPY into a table that somebody has locked: the writer is stopped, not stored."""
     with temporary_folder() as folder, start_proxy(folder, postgres) as proxy:  # noqa: SIM117
