@@ -31,6 +31,8 @@ LIFE_JITTER: Final = 0.1
 # After a failed attempt to open a server: seconds to the next one, doubled up to the second.
 FIRST_RETRY: Final = 0.1
 LAST_RETRY: Final = 2.0
+# How long a login waits for its pool's first server where nobody else may wait at all, in seconds.
+LOGIN_PATIENCE: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -88,12 +90,15 @@ class Pools(Generic[S]):
 
     # -- borrowing and releasing ---------------------------------------------------------------
 
-    def wait(self, pool: Pool[S], borrower: Borrower[S]) -> None:
+    def wait(self, pool: Pool[S], borrower: Borrower[S], *, at_login: bool = False) -> None:
         """Stand in line for a server of `pool`, which has none idle; one is opened if it may be.
 
-        Refuses at once when `connection_borrow_timeout` is 0 (Q-17).
+        Refuses at once when `connection_borrow_timeout` is 0 (Q-17), and has a server ready for
+        the next who asks. A login borrows nothing yet: it waits for LOGIN_PATIENCE all the same.
         """
-        if self.limits.connection_borrow_timeout <= 0:
+        if self.limits.connection_borrow_timeout <= 0 and not at_login:
+            if not pool.opening and self.used < self.limits.max_connections:
+                self._open(pool)
             borrower.refused(borrow_timeout())
             return
         if self.refusal is not None:
@@ -171,7 +176,9 @@ class Pools(Generic[S]):
         """Refuse those who have waited too long (E-PG-16)."""
         now = self._clock()
         for pool in list(self._hungry.values()):
-            for borrower in pool.expired(now, self.limits.connection_borrow_timeout):
+            for borrower in pool.expired(
+                now, self.limits.connection_borrow_timeout or LOGIN_PATIENCE
+            ):
                 borrower.refused(borrow_timeout())
             if not pool.waiting:
                 self._hungry.pop(pool.key, None)
@@ -253,6 +260,11 @@ class Pools(Generic[S]):
             if self.used >= self.limits.max_connections:
                 self._make_room(pool)
                 return
+            self._open(pool)
+
+    def _open(self, pool: Pool[S]) -> None:
+        """Take a place in the budget and open a server, unless it is too early to try again."""
+        if not self.paused and self._clock() >= pool.retry_at:
             self.used += 1
             pool.opening += 1
             self._open_server(pool)

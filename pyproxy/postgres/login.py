@@ -348,7 +348,7 @@ class FirstServer:
         self._pool = home.pools.pool(key)
         endpoint.visitors.add(self)
         self.arrived.add_done_callback(self._left)
-        home.pools.wait(self._pool, self)
+        home.pools.wait(self._pool, self, at_login=True)
 
     def move(self, home: Servers) -> None:
         """Wait for a server of another target; the time runs on."""

@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from tests.support.messages import Query
 from tests.support.postgres import Postgres, temporary_folder
 from tests.support.proxy import Proxy, start_proxy
+from tests.support.wire import errors_of
 
 CLIENTS = 100
 SERVERS = 10
@@ -122,3 +124,23 @@ def test_a_crowd_that_leaves_leaves_nothing(crowded: Proxy) -> None:
     crowded.await_rest(20)
     with crowded.wire() as after:
         assert after.value("SHOW work_mem") == "4MB"
+
+
+def test_a_borrow_timeout_of_zero_serves_whoever_finds_a_server(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    """Q-17: an error at once where none is free, and never a wait; a proxy is of use all the same."""
+    with (
+        start_proxy(
+            tmp_path, postgres, max_connections_percent=1, connection_borrow_timeout=0
+        ) as proxy,
+        proxy.wire() as first,
+        proxy.wire() as second,
+    ):
+        assert first.value("SELECT 1") == "1"
+        first.query("BEGIN")
+        second.send(Query("SELECT 1"))
+        assert errors_of(second.read_to_end()) == [
+            ("08000", "Timed-out waiting to acquire database connection.")
+        ]
+        first.query("COMMIT")

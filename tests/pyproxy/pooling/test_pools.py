@@ -189,8 +189,31 @@ def test_waiting_longer_than_the_borrow_timeout_is_refused() -> None:
 def test_a_borrow_timeout_of_zero_refuses_at_once() -> None:
     """Q-17."""
     house = House(5, timeout=0)
-    assert house.borrow(house.pool()).error is not None
-    assert not house.opening
+    pool = house.pool()
+    assert house.borrow(pool).error is not None
+    # Somebody has to be the first: whoever asks after that finds a server, and one is enough.
+    assert house.borrow(pool).error is not None
+    assert house.opening == [pool]
+    house.settle()
+    assert house.borrow(pool).server is not None
+
+
+def test_a_login_waits_for_the_first_server_even_where_nobody_may_wait() -> None:
+    """Q-17: a login borrows nothing yet, and without a server there is nothing to tell a client."""
+    house = House(5, timeout=0)
+    pool = house.pool()
+    visitor = Client()
+    house.pools.wait(pool, visitor, at_login=True)
+    house.now += 5
+    house.pools.expire()
+    assert visitor.error is None
+    house.settle()
+    assert visitor.server is not None
+    late = Client()
+    house.pools.wait(house.pool("other"), late, at_login=True)
+    house.now += 11
+    house.pools.expire()
+    assert late.error is not None
 
 
 def test_a_client_that_leaves_the_line_gets_nothing() -> None:
