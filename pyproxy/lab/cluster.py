@@ -234,7 +234,9 @@ class Cluster:
         """Make a standby a primary."""
         trigger = self.data / "promote"
         trigger.touch()
-        ownership.give(trigger, self.programs.owner)
+        # Another signal may have shown it to PostgreSQL already: then it is gone by now.
+        with contextlib.suppress(FileNotFoundError):
+            ownership.give(trigger, self.programs.owner)
         assert self._process is not None
         self._process.send_signal(signal.SIGUSR1)
 

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -183,7 +184,10 @@ def welcome(pair: Pair, port: int, http_port: int) -> str:
     here = Path(sys.executable)
     psql = at_hand("psql", binaries.find())
     pyproxy, python = at_hand("pyproxy", here.parent), nearest(here)
+    # The demonstration itself needs no driver.
+    driver = "" if find_spec("psycopg") else f"{python} -m pip install -q 'psycopg[binary]' && "
     url = f"postgresql://{USER}:{pair.password}@127.0.0.1:{port}/{DATABASE}"
+    asking = f"psycopg.connect('{url}').execute('select version()').fetchone()"
     standby = failover = ""
     if pair.standby is not None:
         standby = f", standby on 127.0.0.1:{pair.standby.port}"
@@ -191,7 +195,7 @@ def welcome(pair: Pair, port: int, http_port: int) -> str:
     return f"""{url}
 
 {psql} '{url}'
-{python} -c "import psycopg; print(psycopg.connect('{url}').execute('select version()').fetchone())"
+{driver}{python} -c "import psycopg; print({asking})"
 
 The proxy   127.0.0.1:{port}, user {USER}, password {pair.password}, database {DATABASE}
 The page    http://127.0.0.1:{http_port}/

@@ -240,11 +240,12 @@ class Relay(Requests):
                     renamed = self._on_error(server, data, pos, min(end, size), end <= size)
                     # A Sync of ours ends the segments that only we have asked for.
                     hidden = hiding or (bool(owed) and owed[0] is HIDDEN_SYNC)
+                    if server.fatal:
+                        # It ends the client's request too, whatever it was the answer to.
+                        data, size, hidden = data[:end], min(end, size), False
                     if renamed and not hidden:
                         out += data[keep:pos], renamed
                         keep = end
-                    if server.fatal:
-                        data, size = data[:end], min(end, size)
                 else:
                     hidden = self._on_reply(server, tag, data, pos, end) or hiding
             if hidden:
@@ -430,9 +431,10 @@ class Relay(Requests):
         if sqlstate == _READ_ONLY:
             server.home.refuses_writes(server)
         if owed and owed[0] is HIDDEN_QUERY:
-            self.endpoint.log.note(
-                "WARN", "a setting of the proxy's own failed", self.id, server.id
-            )
+            if not server.fatal:
+                self.endpoint.log.note(
+                    "WARN", "a setting of the proxy's own failed", self.id, server.id
+                )
             return b""
         renamed = b""
         if whole and self.naming is not None and data.find(PREFIX, pos, limit) >= 0:

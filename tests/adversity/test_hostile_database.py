@@ -349,3 +349,24 @@ def log_in(proxy: Proxy) -> Wire:
         with contextlib.suppress(LoginFailed):
             return proxy.wire()
         assert time.monotonic() < deadline
+
+
+def test_a_fatal_in_the_place_of_an_answer_to_ours_is_heard() -> None:
+    """Lesson 32: a shutdown may meet the SET that the proxy sends ahead of a client's request."""
+
+    def answer(peer: Peer, tag: bytes, body: bytes) -> None:
+        if body.startswith(b"SET application_name"):
+            peer.say(error("FATAL", "57P01", "bye"))
+            peer.hang_up()
+        else:
+            honest(peer, tag, body)
+
+    with (
+        FakeServer(answer) as database,
+        temporary_folder() as folder,
+        start_proxy(folder, database) as proxy,
+        proxy.wire(application_name="named") as client,
+    ):
+        client.send(Query("SELECT 1"))
+        heard = client.read_to_end()
+    assert [(r.fields["S"], r.fields["C"]) for r in heard if r.tag == "E"] == [("FATAL", "57P01")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import groupby
 
 import pytest
 
@@ -105,8 +106,9 @@ async def test_a_dead_writer_is_replaced_and_the_slot_made() -> None:
     assert house.probes["b"].promoted == 1
     assert house.monitor.epoch == 2
     await house.until(lambda: house.probes["b"].slots == 1)
-    states = [decision.state for decision, _ in house.steered]
-    assert states == [State.HEALTHY, State.SUSPECT, State.PROMOTING, State.PROMOTING, State.HEALTHY]
+    # How often it looks while the standby is being promoted is a matter of time.
+    states = [state for state, _ in groupby(decision.state for decision, _ in house.steered)]
+    assert states == [State.HEALTHY, State.SUSPECT, State.PROMOTING, State.HEALTHY]
     assert "a" in house.steered[-1][0].fenced
     assert house.targets["a"].in_aws_words.reason == UNREACHABLE
     await house.monitor.stop()
