@@ -369,6 +369,8 @@ class ServerConnection(asyncio.Protocol):
     def _on_error(self, error: backend.ErrorResponse) -> None:
         if error.severity in ("FATAL", "PANIC"):
             self.fatal = True
+            # Its end may take a while to arrive; until then nobody may borrow it (invariant 1).
+            self.pool.withdraw(self)
             self.close(f"the database ended it: {error.message}")
         elif self._reset_done is not None:
             self._reset_failed = error.message

@@ -370,3 +370,25 @@ def test_a_fatal_in_the_place_of_an_answer_to_ours_is_heard() -> None:
         client.send(Query("SELECT 1"))
         heard = client.read_to_end()
     assert [(r.fields["S"], r.fields["C"]) for r in heard if r.tag == "E"] == [("FATAL", "57P01")]
+
+
+def test_a_server_that_has_said_fatal_is_lent_no_more() -> None:
+    """Invariant 1: its end may be seconds away; whoever got it would be cut off without a word."""
+    with (
+        FakeServer() as database,
+        temporary_folder() as folder,
+        start_proxy(folder, database) as proxy,
+        proxy.wire() as client,
+    ):
+        assert client.value("before") == "before"
+        proxy.await_rest()
+        database.lingers = True
+        for peer in database.peers:
+            peer.say(error("FATAL", "57P01", "terminating connection due to administrator command"))
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            if {row["state"] for row in proxy.api("servers")["servers"]} == {"RETIRED"}:
+                break
+            time.sleep(0.02)
+        assert client.value("after") == "after"
+        assert database.connections > 1

@@ -117,6 +117,8 @@ class FakeServer:
     ) -> None:
         self.answer = answer
         self.welcome: Callable[[Peer], None] = welcome or (lambda peer: peer.say(WELCOME))
+        # Does it hold on to a connection that the proxy has said Terminate on?
+        self.lingers = False
         self.connections = 0
         self.peers: list[Peer] = []
         self._listening = socket.create_server((self.host, 0))
@@ -154,6 +156,8 @@ class FakeServer:
             while True:
                 tag, body = peer.message()
                 if tag == b"X":
+                    if self.lingers:
+                        continue
                     return
                 if tag == b"Q" and b"max_connections" in body:
                     peer.say(result(*LIMITS))
