@@ -8,7 +8,6 @@ sessions began and ended. With less the report says less, and says so.
 from __future__ import annotations
 
 import csv
-import io
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -256,8 +255,3 @@ def _time(text: str) -> float:
 
 def _known(value: str) -> str:
     return "" if value == "[unknown]" else value
-
-
-def of_text(text: str, *, source: str, prefix: str = "") -> Recording:
-    """The recording of a log that is at hand."""
-    return read(io.StringIO(text), source=source, prefix=prefix)

@@ -101,3 +101,14 @@ class Client:
         """Leave politely."""
         self._stream.write(frontend.Terminate().encode())
         self._stream.transport.close()
+
+
+async def attempt(address: Address, *, tls: ssl.SSLContext | None = None) -> str:
+    """What becomes of a login and a query: "logged in", or the SQLSTATE and text of a refusal."""
+    try:
+        client = await Client.connect(address, tls=tls)
+        await client.query("SELECT 1")
+        client.close()
+    except Refused as refused:
+        return f"{refused.sqlstate}: {refused.message}"
+    return "logged in"

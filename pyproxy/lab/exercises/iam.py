@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import ssl
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pyproxy.auth.certificates import database_context
 from pyproxy.auth.sigv4 import SigningCredentials
 from pyproxy.auth.token import generate
-from pyproxy.lab.client import Address, Client
+from pyproxy.lab.client import attempt
 from pyproxy.lab.exercises.exercise import Exercise, Grade
 from pyproxy.lab.exercises.room import USER, Room
-from pyproxy.postgres.connect import Refused
 
 _KEY: Final = SigningCredentials("AKIALAB", "lab-secret", "")
 _STRANGER: Final = SigningCredentials("AKIALAB", "another-secret", "")
@@ -66,20 +64,10 @@ async def run(room: Room, _short: bool) -> list[Grade]:
         ]
         grades = []
         for what, password, context, wanted in attempts:
-            outcome = await _enter(address._replace(password=password), context)
+            outcome = await attempt(address._replace(password=password), tls=context)
             room.say(f"{what}: {outcome}")
             grades.append(Grade(what, outcome, wanted, outcome.startswith(wanted)))
     return grades
-
-
-async def _enter(address: Address, tls: ssl.SSLContext | None) -> str:
-    try:
-        client = await Client.connect(address, tls=tls)
-        await client.query("SELECT 1")
-        client.close()
-    except Refused as refused:
-        return f"{refused.sqlstate}: {refused.message}"
-    return "logged in"
 
 
 EXERCISE = Exercise(

@@ -25,7 +25,7 @@ from pyproxy.lab.cluster import SUPERUSER, Cluster, Programs
 USER: Final = "app"
 DATABASE: Final = "app"
 # How often the line that shows the pool is written anew, in seconds.
-_GLANCE: Final = 0.25
+_GLANCE: Final = 0.05
 
 
 class Stage:
@@ -193,4 +193,4 @@ class Room:
                     f"  pinned {now['pinned']}"
                 )
                 sys.stderr.flush()
-            await asyncio.sleep(_GLANCE / 5)
+            await asyncio.sleep(_GLANCE)

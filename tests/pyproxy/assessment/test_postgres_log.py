@@ -1,11 +1,12 @@
 """PostgreSQL's log in its three formats; the lines are as PostgreSQL 17 writes them."""
 
+import io
 import json
 
 import pytest
 
 from pyproxy.assessment.log_prefix import KNOWN, guess, pattern
-from pyproxy.assessment.postgres_log import of_text
+from pyproxy.assessment.postgres_log import read
 from pyproxy.assessment.recording import CANCELS, REPLICATION, Recording
 
 STDERR = """\
@@ -61,6 +62,10 @@ JSON_LINES = "\n".join(
         (3, "statement: SET work_mem = 1"),
     ]
 )
+
+
+def of_text(text: str, source: str) -> Recording:
+    return read(io.StringIO(text), source=source)
 
 
 def texts(recording: Recording) -> list[str]:
