@@ -96,7 +96,7 @@ _COPY_END: Final = Owed(COPY_END)
 class Conversation:
     """The replies that one server owes, its transaction status and its copy mode."""
 
-    __slots__ = ("copying", "owed", "segment", "skipping", "status", "unsynced")
+    __slots__ = ("_fed", "copying", "owed", "segment", "skipping", "status", "unsynced")
 
     def __init__(self) -> None:
         # In the order of the answers to come.
@@ -105,6 +105,8 @@ class Conversation:
         self.status: int = IDLE
         # The server reads copy data: CopyInResponse was seen, and neither its end nor an error.
         self.copying: bool = False
+        # Copy data was sent since then.
+        self._fed: bool = False
         # The server discards until Sync, and the client has not sent it yet.
         self.skipping: bool = False
         # Extended messages were sent since the last sync point.
@@ -137,8 +139,10 @@ class Conversation:
     @property
     def awaits_query(self) -> bool:
         """Is the next sync point to be answered that of a simple query?"""
-        kinds = (entry.kind for entry in self.owed if entry.kind in (SYNC, QUERY, FUNCTION_CALL))
-        return next(kinds, SYNC) == QUERY
+        for entry in self.owed:
+            if entry.kind in (SYNC, QUERY, FUNCTION_CALL):
+                return entry.kind == QUERY
+        return False
 
     # -- what is sent to the server ------------------------------------------------------------
 
@@ -159,6 +163,19 @@ class Conversation:
         self.owed.append(owed)
         self.segment += 1
         self.unsynced = False
+
+    def copy_data(self) -> None:
+        """CopyData is on its way.
+
+        The first that the server reads shows that it has read, and ignored, the Syncs before it
+        (rule 2); an error that is in the data finds them gone. A Sync in the middle of the data is
+        left to the reply: nobody knows whether an error was before it or behind.
+        """
+        if self.copying and not self._fed:
+            self._fed = True
+            owed = self.owed
+            if len(owed) > 1 and owed[1].kind == SYNC:
+                self._ignore_syncs()
 
     def copy_end(self) -> None:
         """CopyDone or CopyFail is on its way: a mark in the queue.
@@ -226,6 +243,7 @@ class Conversation:
         copier = owed.popleft()
         # Copy data follows unless what was sent already ends it: by CopyDone or by an intruder.
         self.copying = all(entry.kind == SYNC for entry in owed)
+        self._fed = False
         swallowed = self._swallow(intruder=True)
         if copier.kind == EXECUTE:
             self._reopen_pipeline()
@@ -271,6 +289,16 @@ class Conversation:
         elif owed and intruder:
             swallowed.append(owed.popleft())
         return swallowed
+
+    def _ignore_syncs(self) -> None:
+        """Forget those that copy mode swallowed, behind the one that copies."""
+        owed = self.owed
+        copier = owed.popleft()
+        while owed and owed[0].kind == SYNC:
+            owed.popleft()
+        if copier.kind == EXECUTE:
+            self._reopen_pipeline()
+        owed.appendleft(copier)
 
     def _copied(self, execute: Owed | None) -> None:
         """A COPY has ended well: forget the Syncs that the server ignored, and the end mark."""

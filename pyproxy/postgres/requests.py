@@ -84,7 +84,9 @@ class Requests(Session):
             return self._on_describe(server, data, pos, end)
         if tag == frontend.CLOSE:
             return self._on_close(server, data, pos, end)
-        if tag == frontend.COPY_DONE or tag == frontend.COPY_FAIL:
+        if tag == frontend.COPY_DATA:
+            conversation.copy_data()
+        elif tag == frontend.COPY_DONE or tag == frontend.COPY_FAIL:
             conversation.copy_end()
         elif tag == frontend.FUNCTION_CALL:
             self.statements_seen += 1
@@ -106,7 +108,8 @@ class Requests(Session):
         """Query: a sync point of its own, judged statement by statement (PIN-PG-31)."""
         endpoint = self.endpoint
         if end <= size:
-            text = data[pos + 5 : end - 1]
+            # Without even the NUL that ends it, it has no text.
+            text = data[pos + 5 : end - 1] if end > pos + 5 else b""
             verdict = endpoint.classifier.judge(text, standard_conforming_strings=self.conforming)
         else:
             text = data[pos + 5 : size]
@@ -168,7 +171,7 @@ class Requests(Session):
         statement = naming.mentioned
         verdict = None if statement is None or statement.verdict is CLEAN else statement.verdict
         if verdict is not None or self._portals is not None:
-            self._remember_portal(data[pos + 5 : data.find(0, pos + 5, size)], verdict)
+            self._remember_portal(_portal(data, pos, size), verdict)
         if naming.moved:
             self._pin_for(server, verdict)
         return answer
@@ -207,7 +210,7 @@ class Requests(Session):
         conversation = server.conversation
         verdict = None
         if self._portals is not None:
-            verdict = self._portals.get(data[pos + 5 : data.find(0, pos + 5, end)])
+            verdict = self._portals.get(_portal(data, pos, end))
         if verdict is not None and self._must_wait(server, verdict):
             return STALL
         self.statements_seen += 1
@@ -245,3 +248,9 @@ class Requests(Session):
         if naming is None:
             naming = self.naming = Naming(self.endpoint.catalog, self.endpoint.classifier)
         return naming
+
+
+def _portal(data: bytes, pos: int, end: int) -> bytes:
+    """The portal's name in a Bind or Execute: all there is where its end is missing."""
+    nul = data.find(0, pos + 5, end)
+    return data[pos + 5 : nul if nul >= 0 else end]

@@ -195,6 +195,20 @@ def test_lesson_13_copy_by_extended_query_with_syncs_around(pair: tuple[Wire, Wi
     assert other.value("SELECT 1") == "1"
 
 
+@pytest.mark.parametrize(("data", "told"), [(b"1\n", "CZ"), (b"no number\n", "EZ")])
+def test_lesson_13_a_sync_behind_the_answer_is_ignored_too(
+    pair: tuple[Wire, Wire], data: bytes, told: str
+) -> None:
+    """Lesson 13: the server reads data by then, and whether that is good decides nothing."""
+    client, other = pair
+    client.query("CREATE TABLE IF NOT EXISTS l_copy (n int)")
+    client.send(Parse("", "COPY l_copy FROM STDIN"), Bind(), Execute())
+    assert tags_of(client.read_until("G")) == "12G"
+    assert tags_of(client.ask(Sync(), CopyData(data), CopyDone(), Sync())) == told
+    assert other.value("SELECT 1") == "1"
+    assert client.value("SELECT 2") == "2"
+
+
 def test_lesson_20_a_refused_pipeline_is_not_sent_in_parts(postgres: Postgres) -> None:
     """Lesson 20: after E-PG-16 nothing of the pipeline reaches a server."""
     with (

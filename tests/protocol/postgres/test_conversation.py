@@ -75,6 +75,8 @@ class Play:
             conversation.query()
         elif word == "F":
             conversation.query(OWED_FUNCTION_CALL)
+        elif word == "d":
+            conversation.copy_data()
         else:
             assert word in "cf"
             conversation.copy_end()
@@ -137,6 +139,14 @@ AT_REST = {
     "copy in, extended, failed by the server": "> P B E S < 1 2 G > c S < E:22P04 Z",
     "copy in, extended, fails before it starts": "> P B E S < 1 2 E:42P01 Z",
     "copy in, extended, Sync while copying": "> P B E < 1 2 G > S c S < C Z",
+    "copy in, extended, Sync ahead of the data": "> P B E < 1 2 G > S d c S < C Z",
+    "copy in, extended, Sync ahead of bad data": "> P B E < 1 2 G > S d c S < E:22P04 Z",
+    "copy in, extended, Sync ahead of bad data, another later": (
+        "> P B E < 1 2 G > S d d < E:22P04 > S < Z"
+    ),
+    "copy in, extended, Sync in the middle of the data": "> P B E < 1 2 G > d S d c S < C Z",
+    "copy in, extended, bad data ahead of a Sync": "> P B E < 1 2 G > d S d c < E:22P04 Z",
+    "stray copy data": "> d Q d < C Z > d P d S d < 1 Z",
     "copy in, extended, server fails and the client syncs": "> P B E S < 1 2 G E:22P04 > S < Z",
     "a query in the middle of a copy": "> Q < G > Q < E:08P01 Z",
     "a query in the middle of a copy, sent blindly": "> Q Q < G E:08P01 Z",
@@ -163,6 +173,7 @@ NOT_AT_REST = {
     "copying": "> Q < G",
     "copy ended, not answered": "> Q < G > c",
     "copy, extended, answered but its Sync was ignored": "> P B E S < 1 2 G > c < C",
+    "copy, extended, answered but its late Sync was ignored": "> P B E < 1 2 G > S d c < C",
 }
 
 
