@@ -37,6 +37,7 @@ MODULES = (
     "pyproxy/postgres/server.py",
     "pyproxy/postgres/session.py",
     "pyproxy/postgres/statements.py",
+    "pyproxy/postgres/watched.py",
 )
 # The others are read for their types only; a package that ships none is Any.
 MYPY = ("--python-version=3.11", "--follow-imports=silent", "--ignore-missing-imports")

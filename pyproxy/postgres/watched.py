@@ -5,7 +5,8 @@ Only so that a finding can name the statement; whether there is one is seen on t
 
 from __future__ import annotations
 
-from typing import Any, Final
+import asyncio
+from typing import Final
 
 from pyproxy.postgres.prepared import STALL, Rewritten
 from pyproxy.postgres.relay import Relay
@@ -21,9 +22,10 @@ class WatchedRelay(Relay):
 
     __slots__ = ("_trail",)
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - as Session's
-        super().__init__(*arguments, **named)
+    def adopt(self, transport: asyncio.Transport, rest: bytes) -> None:
+        """Take over the transport of a finished login; from here on it is remembered."""
         self._trail: list[bytes] = []
+        super().adopt(transport, rest)
 
     def take_trail(self) -> list[bytes]:
         """What has run since the last call."""
@@ -35,7 +37,7 @@ class WatchedRelay(Relay):
     ) -> Rewritten | None:
         answer = super()._on_query(server, data, pos, end, size)
         if answer is not STALL:
-            self._remember(data[pos + 5 : min(end - 1, size)])
+            self._remember(server.asked)
         return answer
 
     def _on_execute(
