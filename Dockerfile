@@ -8,7 +8,8 @@
 # The settings are those of config/container.yaml; mount another file over
 # /etc/pyproxy/pyproxy.yaml for everything else.
 
-FROM python:3.13-slim AS build
+# The full image has the C compiler that the compiled build needs; nothing of it is shipped.
+FROM python:3.13 AS build
 WORKDIR /build
 # What changes least comes first: the layers of dependencies outlive those of the source.
 COPY requirements/build.lock requirements/image.lock requirements/
@@ -19,7 +20,8 @@ RUN python -m venv /opt/pyproxy \
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY protocol protocol
 COPY pyproxy pyproxy
-RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir dist . \
+RUN PYPROXY_COMPILE=1 /opt/build/bin/pip wheel \
+        --no-cache-dir --no-deps --no-build-isolation --wheel-dir dist . \
     && /opt/pyproxy/bin/pip install --no-cache-dir --no-deps dist/*.whl \
     && /opt/pyproxy/bin/pip uninstall --yes pip
 
