@@ -36,6 +36,7 @@ MODULES = (
     "pyproxy/postgres/requests.py",
     "pyproxy/postgres/server.py",
     "pyproxy/postgres/session.py",
+    "pyproxy/postgres/short_walk.py",
     "pyproxy/postgres/statements.py",
     "pyproxy/postgres/watched.py",
 )

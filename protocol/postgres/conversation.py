@@ -186,6 +186,11 @@ class Conversation:
         if self.owed:
             self.owed.append(_COPY_END)
 
+    def take_back(self) -> None:
+        """The sync point entered last is entered anew, as what it stands for."""
+        self.owed.pop()
+        self.segment -= 1
+
     # -- what the server answers ---------------------------------------------------------------
 
     def complete(self, kind: int) -> Owed:
@@ -230,6 +235,11 @@ class Conversation:
         self.copying = False
         self.status = status
         return answered
+
+    def answered(self, status: int) -> None:
+        """All that was owed for one sync point has come, to its ReadyForQuery, and was checked."""
+        self.owed.popleft()
+        self.status = status
 
     def copy_in(self) -> list[Owed]:
         """CopyInResponse: the server reads copy data now. Returns what it will swallow (rule 2).

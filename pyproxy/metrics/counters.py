@@ -85,13 +85,11 @@ class ClientCounters:
         "borrow_latency",
         "closed",
         "extended_queries",
-        "extended_queries_no_tls",
         "extended_queries_tls",
         "extended_response_latency",
         "in_setup",
         "no_tls",
         "queries",
-        "queries_no_tls",
         "queries_tls",
         "query_response_latency",
         "received",
@@ -117,10 +115,8 @@ class ClientCounters:
         self.setup_succeeded = 0
         # Simple queries; a text of several statements counts once (M-24).
         self.queries = 0
-        # ... over TLS (M-26).
+        # ... over TLS (M-26); the others came in clear (M-25).
         self.queries_tls = 0
-        # ... in clear (M-25).
-        self.queries_no_tls = 0
         # From wanting a server to having it, at once or after waiting (M-13).
         self.borrow_latency: Final = Histogram()
         # From the simple query received to its ReadyForQuery sent to the client (M-27).
@@ -128,7 +124,6 @@ class ClientCounters:
         # The same for the extended protocol: one query per Execute, one latency per Sync.
         self.extended_queries = 0
         self.extended_queries_tls = 0
-        self.extended_queries_no_tls = 0
         self.extended_response_latency: Final = Histogram()
 
     @property

@@ -56,8 +56,7 @@ class EndpointReading(NamedTuple):
     @property
     def queries_no_tls(self) -> int:
         """M-25."""
-        counters = self.counters
-        return counters.queries_no_tls + (counters.extended_queries_no_tls if self.extended else 0)
+        return self.queries - self.queries_tls
 
     @property
     def queries_tls(self) -> int:

@@ -125,7 +125,7 @@ class Classifier:
 
     def judge(self, text: bytes, *, standard_conforming_strings: bool = True) -> Verdict:
         """The verdict on a text of any number of statements; never raises."""
-        if text in self._clean:
+        if self._clean.has(text):
             return CLEAN
         # No text that PostgreSQL would read begins with a zero byte.
         key = text if standard_conforming_strings else b"\0" + text

@@ -26,7 +26,8 @@ class CleanShapes:
         self._old: set[bytes] = set()
         self._young_bytes = 0
 
-    def __contains__(self, text: bytes) -> bool:
+    def has(self, text: bytes) -> bool:
+        """Is it one of them?"""
         shape = text.translate(_ALIKE)
         if shape in self._young:
             return True

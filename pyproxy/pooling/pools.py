@@ -110,8 +110,10 @@ class Pools(Generic[S]):
     def stand(self, pool: Pool[S], borrower: Borrower[S]) -> None:
         """Stand in line, with a wait that has begun elsewhere."""
         pool.wait(borrower)
-        self._hungry[pool.key] = pool
-        self.waits += self.used >= self.limits.max_connections
+        if len(pool.waiting) == 1:
+            self._hungry[pool.key] = pool
+        if self.used >= self.limits.max_connections:
+            self.waits += 1
         self._grow(pool)
 
     def leave(self, pool: Pool[S], borrower: Borrower[S]) -> None:
@@ -129,20 +131,18 @@ class Pools(Generic[S]):
             pool.hand_back(server)
             server.idle_since = self._clock()
             return
-        if self._hungry:
-            if self._must_yield(pool):
-                self.retire(pool, server, "its place is needed for another pool")
-                return
-            borrower = pool.hand_over(server)
+        hungry = self._hungry
+        if hungry and not (pool.waiting and len(hungry) == 1) and self._must_yield(pool):
+            self.retire(pool, server, "its place is needed for another pool")
+            return
+        borrower = pool.hand_over(server)
+        if borrower is not None:
             if not pool.waiting:
-                self._hungry.pop(pool.key, None)
-            if borrower is not None:
-                borrower.lent(server)
-                return
-        else:
-            pool.hand_over(server)
+                hungry.pop(pool.key, None)
+            borrower.lent(server)
+            return
         server.idle_since = self._clock()
-        if self._hungry:
+        if hungry:
             self.serve()
 
     def serve(self) -> None:
@@ -255,8 +255,9 @@ class Pools(Generic[S]):
     def _grow(self, pool: Pool[S]) -> None:
         if self.paused:
             return
-        now = self._clock()
-        while pool.opening < len(pool.waiting) and now >= pool.retry_at:
+        while pool.opening < len(pool.waiting):
+            if pool.retry_at and self._clock() < pool.retry_at:
+                return
             if self.used >= self.limits.max_connections:
                 self._make_room(pool)
                 return
@@ -271,6 +272,8 @@ class Pools(Generic[S]):
 
     def _make_room(self, pool: Pool[S]) -> None:
         """Let the longest idle server of another pool go, once for each place that is wanted."""
+        if len(self._pools) == 1:
+            return
         wanted = sum(len(p.waiting) - p.opening for p in self._hungry.values())
         if len(self._leaving) >= wanted:
             return

@@ -90,8 +90,6 @@ class Endpoint:
         counters.queries += 1
         if session.tls:
             counters.queries_tls += 1
-        else:
-            counters.queries_no_tls += 1
 
     def query_answered(self, server: ServerConnection, seconds: float) -> None:
         """Its ReadyForQuery has gone to the client (M-23, M-27)."""
@@ -105,8 +103,6 @@ class Endpoint:
         counters.extended_queries += 1
         if session.tls:
             counters.extended_queries_tls += 1
-        else:
-            counters.extended_queries_no_tls += 1
 
     def pipeline_answered(self, server: ServerConnection, seconds: float) -> None:
         """The ReadyForQuery of extended queries has gone to the client."""

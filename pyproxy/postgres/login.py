@@ -27,10 +27,10 @@ from pyproxy.pooling.pool import PoolKey
 from pyproxy.postgres.endpoint import Endpoint
 from pyproxy.postgres.gate import Gate
 from pyproxy.postgres.parameters import Requested, reported_application_name, requested
-from pyproxy.postgres.relay import Relay
 from pyproxy.postgres.server import ServerConnection
 from pyproxy.postgres.servers import Servers
 from pyproxy.postgres.session import LINGER
+from pyproxy.postgres.short_walk import ShortWalk
 from pyproxy.postgres.watched import WatchedRelay
 from pyproxy.stream import LoginStream, part_with
 
@@ -276,7 +276,7 @@ class _Visit:
     ) -> None:
         """AuthenticationOk, the settings, ReadyForQuery; the session begins."""
         endpoint = self._endpoint
-        kind = WatchedRelay if "leak_guard" in self._gate.extensions else Relay
+        kind = WatchedRelay if "leak_guard" in self._gate.extensions else ShortWalk
         session = kind(
             self.id,
             endpoint,

@@ -102,6 +102,11 @@ class Names:
         """Is the unnamed statement one that was too long to hold? A Query of ours would drop it."""
         return self.unnamed is not None and not self.unnamed.definition
 
+    @property
+    def without_unnamed(self) -> bool:
+        """Is there no unnamed statement that a Query could drop, nor one on its way?"""
+        return self.unnamed is None and (self._latest_unnamed is None or self._latest_unnamed.done)
+
     def undecided(self, conversation: Conversation) -> bool:
         """Is it still open what a name means?"""
         return undecided(self._latest, conversation)

@@ -39,7 +39,7 @@ from protocol.postgres.conversation import (
     Owed,
 )
 from protocol.postgres.framing import HEADER
-from pyproxy.pinning.classifier import CLEAN, Classifier
+from pyproxy.pinning.classifier import CLEAN
 from pyproxy.postgres.names import FOREIGN, Named, Names, OwnParse, undecided
 from pyproxy.postgres.statements import (
     PREFIX,
@@ -75,12 +75,11 @@ class Naming(Names):
     the bytes as they are. Malformed messages go as they are: PostgreSQL has the right error.
     """
 
-    __slots__ = ("_catalog", "_classifier")
+    __slots__ = ("_catalog",)
 
-    def __init__(self, catalog: Catalog, classifier: Classifier) -> None:
+    def __init__(self, catalog: Catalog) -> None:
         super().__init__()
         self._catalog = catalog
-        self._classifier = classifier
 
     # -- the client's messages -----------------------------------------------------------------
 
@@ -103,13 +102,13 @@ class Naming(Names):
             conversation.extended(Owed(PARSE))
             return None
         name = data[pos + 5 : nul]
-        statement = self._statement(data[nul + 1 : end], shared=bool(name), conforming=conforming)
+        statement = self._catalog.intern(data[nul + 1 : end], conforming)
         if (name or statement.verdict.references) and undecided(self._latest, conversation):
             return STALL
         self.mentioned = statement
         ahead = self._move(conversation, statement)
         if not name:
-            self._parse_unnamed(server, statement)
+            self.enter_unnamed(server, statement)
             return (ahead, pos) if ahead else None
         existing = self.names.get(name)
         if existing is not None:
@@ -120,13 +119,6 @@ class Naming(Names):
         self._aliases = self._aliases or statement in self.names.values()
         self.names[name] = statement
         return self._prepare(server, statement, Step(PARSE, False, name, statement)), end
-
-    def _statement(self, definition: bytes, *, shared: bool, conforming: bool) -> Statement:
-        if shared:
-            return self._catalog.intern(definition, conforming)
-        sql = definition[: definition.find(0)]
-        verdict = self._classifier.judge(sql, standard_conforming_strings=conforming)
-        return Statement(b"", definition, verdict)
 
     def parse_oversized(
         self, server: ServerConnection, data: bytes, pos: int, size: int, length: int
@@ -141,7 +133,7 @@ class Naming(Names):
         name = data[pos + 5 : nul] if nul >= 0 else b""
         if not name:
             # Without its text it is never parsed anew (`_ensure_unnamed`).
-            self._parse_unnamed(server, Statement(b"", b"", CLEAN))
+            self.enter_unnamed(server, Statement(b"", b"", CLEAN))
             return None
         if undecided(self._latest, conversation):
             return STALL
@@ -170,7 +162,7 @@ class Naming(Names):
         if nul < 0:
             conversation.extended(OWED_BIND)
             return None
-        if nul == start and self._has_unnamed(server):
+        if nul == start and self.has_unnamed(server):
             self.mentioned = self.unnamed
             conversation.extended(OWED_BIND)
             return None
@@ -178,7 +170,7 @@ class Naming(Names):
         if self._must_wait(conversation, name):
             return STALL
         server_name, ahead = self._resolve(server, name)
-        conversation.extended(Named(BIND, name) if self._aliases and name else OWED_BIND)
+        self.enter_bind(conversation, name)
         if server_name is name:
             return (ahead, pos) if ahead else None
         header = HEADER.pack(frontend.BIND, length + len(server_name) - len(name))
@@ -231,7 +223,7 @@ class Naming(Names):
         conversation = server.conversation
         if deallocates_all:
             self._latest_unnamed = self._forget_all(conversation, QUERY)
-        elif self.unnamed is None and (self._latest_unnamed is None or self._latest_unnamed.done):
+        elif self.without_unnamed:
             conversation.query(OWED_QUERY)
         else:
             step = Step(QUERY, False, b"", None, previous=self.unnamed)
@@ -273,13 +265,30 @@ class Naming(Names):
         conversation.sync(HIDDEN_SYNC)
         return moved + _SYNC
 
-    # -- inside: rewriting ---------------------------------------------------------------------
+    # -- what the short walk asks and enters -----------------------------------------------------
 
-    def _parse_unnamed(self, server: ServerConnection, statement: Statement) -> None:
+    def has_unnamed(self, server: ServerConnection) -> bool:
+        """Is this client's unnamed statement there, and nothing to be asked about it?"""
+        statement = self.unnamed
+        return (
+            statement is not None
+            and server.statements.unnamed is statement
+            and statement.verdict is CLEAN
+            and not undecided(self._latest_unnamed, server.conversation)
+        )
+
+    def enter_unnamed(self, server: ServerConnection, statement: Statement) -> None:
+        """The Parse of an unnamed statement is on its way."""
         self._enter_unnamed(
             server.conversation, Step(PARSE, False, b"", statement, previous=self.unnamed)
         )
         self.unnamed = server.statements.unnamed = statement
+
+    def enter_bind(self, conversation: Conversation, name: bytes) -> None:
+        """A Bind is on its way; with aliases an error in it has to be told by which name."""
+        conversation.extended(Named(BIND, name) if self._aliases and name else OWED_BIND)
+
+    # -- inside: rewriting ---------------------------------------------------------------------
 
     def _parse_own(self, conversation: Conversation, statement: Statement, name: bytes) -> bytes:
         """A new name on a server that the session keeps: used as it is, so nothing is changed.
@@ -345,16 +354,6 @@ class Naming(Names):
         server.statements.counters.statements_injected += 1
         step = Step(PARSE, True, server_name, statement)
         return server_name, moved + self._prepare(server, statement, step)
-
-    def _has_unnamed(self, server: ServerConnection) -> bool:
-        """Is this client's unnamed statement there, and nothing to be asked about it?"""
-        statement = self.unnamed
-        return (
-            statement is not None
-            and server.statements.unnamed is statement
-            and statement.verdict is CLEAN
-            and not undecided(self._latest_unnamed, server.conversation)
-        )
 
     def _ensure_unnamed(self, server: ServerConnection) -> bytes:
         """What makes the server's unnamed statement this client's, or absent as it is here."""

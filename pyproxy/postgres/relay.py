@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 # over the 16 kB of PIN-ALL-01 many times and streams through.
 HOLD_LIMIT: Final = 256 * 1024
 # A CommandComplete has at least the end of its tag.
-_SHORTEST_COMPLETE: Final = 6
+SHORTEST_COMPLETE: Final = 6
 
 # How the command tags begin that `_on_tag` looks for; SET, which begins as SELECT does, is the only
 # one of three letters and known by the size of its message.
@@ -67,6 +67,11 @@ _OUR_NAME: Final = re.compile(rb'"((?:client_)?' + PREFIX + rb'[^"]*)"')
 _NO_SUCH_STATEMENT: Final = b"26000"
 # A write in a read-only transaction: the client's own, or a database that takes no writes any more.
 _READ_ONLY: Final = b"25006"
+
+
+def is_telling(data: bytes, pos: int, end: int) -> bool:
+    """May the CommandComplete at `data[pos:end]` mean that settings or statements have changed?"""
+    return data[pos + 5] in _TELLING or end - pos == _SET_SIZE
 
 
 class Relay(Requests):
@@ -80,6 +85,8 @@ class Relay(Requests):
         """Bytes from the client."""
         tail = self._tail
         if tail is not None:
+            if isinstance(tail, bytes):
+                tail = self._tail = bytearray(tail)
             tail += data
             if self._held:
                 if len(tail) > HOLD_LIMIT:
@@ -97,8 +104,7 @@ class Relay(Requests):
         try:
             self._walk_requests(data)
         except Exception:
-            self.endpoint.failed(self)
-            self.end(errors.unknown_error(), "an error of the proxy itself")
+            self._fail(None)
 
     def _walk_requests(self, data: bytes) -> None:
         self.touched = True
@@ -150,6 +156,13 @@ class Relay(Requests):
             if streamed and not self._passing and self.server is not None:
                 self._settle(self.server)
 
+    def _fail(self, server: ServerConnection | None) -> None:
+        """End the session for an error of ours; its server, if that has spoken, is out of step."""
+        self.endpoint.failed(self)
+        if server is not None:
+            server.abort("an error of the proxy itself")
+        self.end(errors.unknown_error(), "an error of the proxy itself")
+
     def _send_up(self, data: bytes, keep: int, pos: int, out: list[bytes]) -> None:
         server = self.server
         if server is None:
@@ -165,7 +178,7 @@ class Relay(Requests):
         size = len(data)
         if pos == size:
             return
-        self._tail = bytearray(data[pos:])
+        self._tail = data[pos:]
         if size - pos >= 5:
             tag, length = read_header(data, pos)
             # Of a Bind only the names are waited for, however long it is.
@@ -199,9 +212,7 @@ class Relay(Requests):
             server.abort(f"it is out of step: {error}")
             self.server_lost(server)
         except Exception:
-            self.endpoint.failed(self)
-            server.abort("an error of the proxy itself")
-            self.end(errors.unknown_error(), "an error of the proxy itself")
+            self._fail(server)
 
     def _walk_replies(self, server: ServerConnection, data: bytes) -> None:
         """Replies down. `out` and `data[keep:pos]` are what goes to the client, in this order."""
@@ -306,10 +317,10 @@ class Relay(Requests):
         """Enter a reply in the conversation; is it one that the client must not see?"""
         conversation = server.conversation
         if tag == backend.COMMAND_COMPLETE:
-            if end - pos < _SHORTEST_COMPLETE or data[end - 1]:
+            if end - pos < SHORTEST_COMPLETE or data[end - 1]:
                 raise ProtocolError("a CommandComplete without a tag")
             self._executed(server, conversation.executed())
-            if data[pos + 5] in _TELLING or end - pos == _SET_SIZE:
+            if is_telling(data, pos, end):
                 self._on_tag(server, data[pos + 5 : end - 1])
         elif tag == backend.ROW_DESCRIPTION:
             conversation.described()

@@ -246,7 +246,7 @@ class Requests(Session):
         """The client's statement names; most clients that never prepare have none."""
         naming = self.naming
         if naming is None:
-            naming = self.naming = Naming(self.endpoint.catalog, self.endpoint.classifier)
+            naming = self.naming = Naming(self.endpoint.catalog)
         return naming
 
 

@@ -106,7 +106,7 @@ class Session(asyncio.Protocol, ABC):
         # Verdicts of bound portals that will do something when they are executed.
         self._portals: dict[bytes, Verdict] | None = None
         # Bytes not walked yet: the start of a message, or all that is held back.
-        self._tail: bytearray | None = None
+        self._tail: bytes | bytearray | None = None
         # The walk goes on when at least so many bytes are in the tail.
         self._need = 0
         # The tail waits for a server, or for an answer that decides what it means.
@@ -281,7 +281,9 @@ class Session(asyncio.Protocol, ABC):
         """Walk what was held back."""
         tail, self._tail = self._tail, None
         self._held = False
-        self._resume_reading()
+        if isinstance(tail, bytearray):
+            # More has come meanwhile, maybe so much that reading was paused.
+            self._resume_reading()
         if tail:
             self._walk(bytes(tail))
 

@@ -19,14 +19,17 @@ from pyproxy.pinning.classifier import Classifier, Verdict
 # What our names on the servers begin with; no name of a client is ever sent with this prefix.
 PREFIX: Final = b"pyproxy_"
 
+# A definition longer than this is a statement of its own each time rather than remembered.
+_REMEMBERED: Final = 32 * 1024
+
 
 class Statement:
-    """A text and its parameter types, prepared by anyone."""
+    """A text and its parameter types, prepared by anyone, under a name or none."""
 
     __slots__ = ("definition", "server_name", "verdict")
 
     def __init__(self, server_name: bytes, definition: bytes, verdict: Verdict) -> None:
-        # The same on every server; b"" for one that is never shared.
+        # The same on every server; b"" for one that is never shared by name.
         self.server_name = server_name
         # The body of Parse after the name: text, NUL, parameter types.
         self.definition = definition
@@ -43,14 +46,15 @@ class Catalog:
     def __init__(self, classifier: Classifier, *, limit_bytes: int = 16 << 20) -> None:
         self._classifier = classifier
         self._limit_bytes = limit_bytes
-        self._young: dict[tuple[bytes, bool], Statement] = {}
-        self._old: dict[tuple[bytes, bool], Statement] = {}
+        # By definition; with standard_conforming_strings off, by definition and False.
+        self._young: dict[bytes | tuple[bytes, bool], Statement] = {}
+        self._old: dict[bytes | tuple[bytes, bool], Statement] = {}
         self._young_bytes = 0
         self._numbered = 0
 
     def intern(self, definition: bytes, standard_conforming_strings: bool) -> Statement:
         """The statement of a Parse body after the name."""
-        key = (definition, standard_conforming_strings)
+        key = definition if standard_conforming_strings else (definition, False)
         statement = self._young.get(key)
         if statement is not None:
             return statement
@@ -65,7 +69,9 @@ class Catalog:
         self._remember(key, statement)
         return statement
 
-    def _remember(self, key: tuple[bytes, bool], statement: Statement) -> None:
+    def _remember(self, key: bytes | tuple[bytes, bool], statement: Statement) -> None:
+        if len(statement.definition) > _REMEMBERED:
+            return
         if self._young_bytes > self._limit_bytes // 2:
             self._old, self._young, self._young_bytes = self._young, {}, 0
         self._young[key] = statement

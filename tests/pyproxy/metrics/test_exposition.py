@@ -126,7 +126,7 @@ def test_extended_queries_count_only_where_told(extended: bool, queries: int) ->
     source = FakeSource()
     source.count_extended_queries = extended
     source.default.queries = source.default.queries_tls = 5
-    source.default.extended_queries = source.default.extended_queries_no_tls = 7
+    source.default.extended_queries = 7
     for _ in range(5):
         source.default.query_response_latency.observe(0.001)
         source.db_a.query_response_latency.observe(0.001)

@@ -1,0 +1,285 @@
+"""The short walk: the two exchanges of which nearly all traffic consists, in a straight line.
+
+A client at the end of an answer sends one Query, or one series of extended-query messages that
+ends in Sync; the server answers it with its rows, a CommandComplete and a ReadyForQuery. Where all
+of a request is in one chunk, and all of its answer is in another, and neither says anything that
+the session has to act on, both are recognized by their outline and forwarded as they came:
+
+    Query                        RowDescription? DataRow* CommandComplete ReadyForQuery
+    Parse? Bind Describe?        ParseComplete? BindComplete (RowDescription | NoData)?
+        Execute Sync                 DataRow* CommandComplete ReadyForQuery
+
+What is allowed to take the short walk is decided before anything is changed. So everything else
+(a verdict that is not clean, a name that the server lacks, an error, a notice, a message cut in
+two, a second request behind the first) is simply refused here, and the long walk of `relay`, which
+knows all rules, finds the session as if there were no other.
+
+The one thing between the two: a series on its way is owed as one entry, `Series`, instead of one
+for each message. Before the long walk looks at what is owed, the entry is spelled out.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+from protocol.postgres import backend, frontend
+from protocol.postgres.conversation import (
+    IDLE,
+    IN_TRANSACTION,
+    OWED_DESCRIBE,
+    OWED_EXECUTE,
+    OWED_QUERY,
+    SYNC,
+    Owed,
+)
+from protocol.postgres.framing import HEADER, LENGTH_BYTES, read_header
+from pyproxy.pinning.classifier import CLEAN
+from pyproxy.postgres.relay import SHORTEST_COMPLETE, Relay, is_telling
+
+if TYPE_CHECKING:
+    from pyproxy.postgres.server import ServerConnection
+    from pyproxy.postgres.statements import Statement
+
+_EXECUTE_ALL: Final = frontend.Execute(b"", 0).encode() + frontend.Sync().encode()
+# What may follow a Bind of the unnamed portal, and whether that portal is described.
+_REST: Final = {
+    frontend.Describe(frontend.PORTAL, b"").encode() + _EXECUTE_ALL: True,
+    _EXECUTE_ALL: False,
+}
+_BIND_COMPLETE: Final = backend.BindComplete().encode()
+_PARSE_AND_BIND_COMPLETE: Final = backend.ParseComplete().encode() + _BIND_COMPLETE
+# What a Describe of a portal is answered with.
+_DESCRIPTIONS: Final = (backend.ROW_DESCRIPTION, backend.NO_DATA)
+# A ReadyForQuery up to its status.
+_READY: Final = backend.ReadyForQuery(IDLE).encode()[:-1]
+_READY_SIZE: Final = len(_READY) + 1
+_HEADER_SIZE: Final = HEADER.size
+
+
+class Series(Owed):
+    """What a whole series is owed, from its first reply to its ReadyForQuery."""
+
+    __slots__ = ("described", "name", "parsed")
+
+    def __init__(self, parsed: Statement | None, name: bytes, described: bool) -> None:
+        # What the base class's constructor does: there is one of these for every series.
+        self.kind = SYNC
+        self.hidden = False
+        # What its Parse makes the unnamed statement; None without a Parse.
+        self.parsed = parsed
+        # The client's name of the statement that is bound.
+        self.name = name
+        # Is the portal described?
+        self.described = described
+
+
+class ShortWalk(Relay):
+    """A session that takes the short walk where it can."""
+
+    __slots__ = ()
+
+    # -- requests up ---------------------------------------------------------------------------
+
+    def _walk(self, data: bytes) -> None:
+        try:
+            if len(data) > _HEADER_SIZE and not self._passing:
+                tag, length = read_header(data, 0)
+                if tag == frontend.QUERY:
+                    if length + 1 == len(data) and self._take_query(data):
+                        return
+                elif (tag == frontend.BIND or tag == frontend.PARSE) and self._take_series(
+                    data, tag, length
+                ):
+                    return
+            if self.server is not None:
+                self._spell_out(self.server)
+            self._walk_requests(data)
+        except Exception:
+            self._fail(None)
+
+    def _take_query(self, data: bytes) -> bool:
+        """Forward a Query that changes nothing, or have it wait; False: it has to be walked."""
+        naming = self.naming
+        if naming is not None and not naming.without_unnamed:
+            return False
+        server = self._server_for(data)
+        if server is None:
+            return self._held
+        text = data[_HEADER_SIZE:-1]
+        endpoint = self.endpoint
+        verdict = endpoint.classifier.judge(text, standard_conforming_strings=self.conforming)
+        if verdict is not CLEAN:
+            return False
+        self.touched = True
+        self.statements_seen += 1
+        self._started = perf_counter()
+        server.asked = text
+        server.statements.unnamed = None
+        server.conversation.query(OWED_QUERY)
+        endpoint.query_received(self)
+        server.transport.write(data)
+        return True
+
+    def _take_series(self, data: bytes, tag: int, length: int) -> bool:
+        """Forward a series whose statement is in it or known; False as in `_take_query`."""
+        bind = 0
+        parsed = None
+        endpoint = self.endpoint
+        if tag == frontend.PARSE:
+            bind = 1 + length
+            if len(data) - bind < _HEADER_SIZE or data[5] or not self.conforming:
+                return False
+            parsed = endpoint.catalog.intern(data[6:bind], True)
+            if parsed.verdict is not CLEAN or endpoint.classifier.parse(named=False) is not None:
+                return False
+            tag, length = read_header(data, bind)
+        end = bind + 1 + length
+        described = _REST.get(data[end:])
+        if tag != frontend.BIND or described is None or data[bind + 5] or self._portals is not None:
+            return False
+        server = self._server_for(data)
+        if server is None:
+            return self._held
+        naming = self._names()
+        name = b""
+        if data[bind + 6]:
+            nul = data.find(0, bind + 6, end)
+            name = data[bind + 6 : nul]
+            statement = naming.names.get(name)
+            if (
+                parsed is not None
+                or statement is None
+                or statement.verdict is not CLEAN
+                or not server.statements.touch(statement)
+            ):
+                return False
+            length += len(statement.server_name) - len(name)
+            data = b"".join((HEADER.pack(tag, length), b"\0", statement.server_name, data[nul:]))
+        elif parsed is None and not naming.has_unnamed(server):
+            return False
+        self.touched = True
+        self.statements_seen += 1
+        self._pipelined = perf_counter()
+        server.conversation.sync(Series(parsed, name, described))
+        endpoint.execute_received(self)
+        server.transport.write(data)
+        return True
+
+    def _server_for(self, data: bytes) -> ServerConnection | None:
+        """A server that the request can go to as it is; None if not, or if it is `_held` back."""
+        server = self.server
+        if server is None:
+            server = self._borrow()
+            if server is None:
+                self._tail = data
+                self._held = True
+            elif server.conversation.owed:
+                # Its application_name is being set.
+                return None
+        elif (
+            not server.conversation.settled or server.application_name is not self.application_name
+        ):
+            return None
+        return server
+
+    # -- replies down --------------------------------------------------------------------------
+
+    def on_server(self, server: ServerConnection, data: bytes) -> None:
+        """Bytes from the server that this session holds."""
+        if len(server.conversation.owed) == 1:
+            try:
+                if self._take_answer(server, data):
+                    return
+            except Exception:
+                self._fail(server)
+                return
+            self._spell_out(server)
+        super().on_server(server, data)
+
+    def _take_answer(self, server: ServerConnection, data: bytes) -> bool:
+        """Forward an answer that is whole and says nothing else; False if it has to be walked."""
+        last = len(data) - _READY_SIZE
+        conversation = server.conversation
+        if (
+            data[last:-1] != _READY
+            or self._held
+            or self._leaving
+            or self._passing
+            or self._portals is not None
+            or server.tail
+            or server.passing
+            or server.fatal
+            or conversation.copying
+        ):
+            return False
+        owed = conversation.owed[0]
+        series = None
+        pos = 0
+        if owed is OWED_QUERY:
+            described = data[0] == backend.ROW_DESCRIPTION
+        elif isinstance(owed, Series):
+            series = owed
+            begin = _BIND_COMPLETE if series.parsed is None else _PARSE_AND_BIND_COMPLETE
+            pos = len(begin)
+            described = series.described
+            if not data.startswith(begin) or (described and data[pos] not in _DESCRIPTIONS):
+                return False
+        else:
+            return False
+        if described:
+            _, length = read_header(data, pos)
+            pos += 1 + length
+        status = data[-1]
+        if not _is_result(data, pos, last) or (status != IDLE and status != IN_TRANSACTION):
+            return False
+        conversation.answered(status)
+        self._resets = self._defaults_name = False
+        now = perf_counter()
+        if series is None:
+            self.endpoint.query_answered(server, now - self._started)
+        else:
+            if series.parsed is not None:
+                self._names().unnamed = server.statements.unnamed = series.parsed
+            self.endpoint.pipeline_answered(server, now - self._pipelined)
+            self._pipelined = 0.0
+        self.transport.write(data)
+        if status == IDLE and self.pin is None and not self.endpoint.session_mode:
+            self._release(server)
+        return True
+
+    def _spell_out(self, server: ServerConnection) -> None:
+        """Owe each message of a series on its way by itself, as the long walk would have it."""
+        conversation = server.conversation
+        owed = conversation.owed
+        if len(owed) != 1:
+            return
+        series = owed[0]
+        if not isinstance(series, Series):
+            return
+        conversation.take_back()
+        naming = self._names()
+        if series.parsed is not None:
+            naming.enter_unnamed(server, series.parsed)
+        naming.enter_bind(conversation, series.name)
+        if series.described:
+            conversation.extended(OWED_DESCRIBE)
+        conversation.extended(OWED_EXECUTE)
+        conversation.sync()
+
+
+def _is_result(data: bytes, pos: int, last: int) -> bool:
+    """Is `data[pos:last]` rows, and the end of a command that the session need not know of?"""
+    while pos < last:
+        tag, length = read_header(data, pos)
+        end = pos + 1 + length
+        if tag != backend.DATA_ROW or length < LENGTH_BYTES:
+            return (
+                tag == backend.COMMAND_COMPLETE
+                and end == last
+                and length + 1 >= SHORTEST_COMPLETE
+                and data[end - 1] == 0
+                and not is_telling(data, pos, end)
+            )
+        pos = end
+    return False
