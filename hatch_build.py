@@ -32,12 +32,14 @@ MODULES = (
     "pyproxy/postgres/headers.py",
     "pyproxy/postgres/names.py",
     "pyproxy/postgres/prepared.py",
+    "pyproxy/postgres/refused_writes.py",
     "pyproxy/postgres/relay.py",
     "pyproxy/postgres/requests.py",
     "pyproxy/postgres/server.py",
     "pyproxy/postgres/session.py",
     "pyproxy/postgres/short_walk.py",
     "pyproxy/postgres/statements.py",
+    "pyproxy/postgres/void_answers.py",
     "pyproxy/postgres/watched.py",
 )
 # The others are read for their types only; a package that ships none is Any.

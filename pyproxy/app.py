@@ -130,7 +130,7 @@ class App:
             loop.time,
         )
         self._servers = [self._make_servers(target) for target in self.targets]
-        self.fleet = Fleet(self._servers)
+        self.fleet = Fleet(self._servers, self._make_servers(self.targets[0]))
         await self._watch_targets()
         classifier = Classifier(config.compatibility)
         catalog = Catalog(classifier)
@@ -204,6 +204,7 @@ class App:
         config = self.config
         wanted = config.monitoring
         if not wanted.secret and len(self.targets) == 1:
+            self.fleet.go_unwatched()
             return
         credentials, user = self.credentials, ""
         if wanted.secret:
@@ -331,7 +332,7 @@ class App:
         for trouble in self._encryption.reload():
             self.log.note("WARN", trouble)
         self._spawn(self._look_for_changes())
-        for servers in self.fleet:
+        for servers in (*self.fleet, self.fleet.lobby):
             servers.apply(self._server_settings())
         self._enhanced.switch(config.proxy.debug_logging, time.monotonic())
         self.log.note("INFO", f"The configuration was reloaded: {changes.summary()}")
@@ -345,8 +346,7 @@ class App:
         while True:
             await asyncio.sleep(TICK)
             try:
-                for servers in self.fleet:
-                    servers.pools.expire()
+                self.fleet.expire()
                 self.ledger.observe(loop.time())
                 if loop.time() >= next_care:
                     next_care = loop.time() + CARE
@@ -362,7 +362,7 @@ class App:
             self.config = dataclasses.replace(self.config, proxy=proxy)
             self.log.note("INFO", "Enhanced logging has turned itself off after 24 hours.")
         for servers in self.fleet:
-            servers.pools.care()
+            servers.care()
         for endpoint in self.endpoints.values():
             for session in list(endpoint.sessions):
                 why = session.overdue(now, idle_timeout, MAX_LIFE)

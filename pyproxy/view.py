@@ -117,7 +117,11 @@ class ProxyReadings:
             max_allowed=target.limits.allowed(percent) if target.limits is not None else 0,
             available=target.available,
             asked=target.in_aws_words.state != "REGISTERING",
-            waiting=sum(len(pool.waiting) for pool in group.pools),
+            waiting=sum(
+                len(pool.waiting)
+                for servers in self._app.fleet.at(target)
+                for pool in servers.pools
+            ),
         )
 
 
@@ -184,7 +188,7 @@ class ProxyView:
         now = self._app.now()
         first = [
             borrower
-            for servers in self._app.fleet
+            for servers in (*self._app.fleet, self._app.fleet.lobby)
             for pool in servers.pools
             for borrower in islice(pool.waiting, WAITING)
             if isinstance(borrower, Session)

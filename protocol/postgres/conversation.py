@@ -55,6 +55,9 @@ QUERY: Final = 7
 FUNCTION_CALL: Final = 8
 COPY_END: Final = 9
 
+# What a ReadyForQuery answers.
+SYNC_POINTS: Final = (SYNC, QUERY, FUNCTION_CALL)
+
 # How a COPY ended by the client's doing fails: CopyFail (query_canceled) or another message
 # (protocol_violation). The server has then read up to that message. Any other error stops it
 # somewhere in the data, before all that the client has sent since.

@@ -4,6 +4,9 @@ The monitor decides who has which role (`targets.failover`); the fleet carries i
 at home at one target's servers. When a role moves, idle clients are sent to its new home without
 noticing, waiting ones go on waiting there with their time, and what is under way at a target that
 lost its role by force is ended with one error.
+
+A READ_WRITE client is never sent to a standby. While no target has ever taken writes, or the last
+one that did has become a reader, such clients are at home in the lobby, which lends nothing.
 """
 
 from __future__ import annotations
@@ -25,11 +28,14 @@ if TYPE_CHECKING:
 class Fleet:
     """All servers, by target; in the order of the configuration."""
 
-    def __init__(self, servers: Iterable[Servers]) -> None:
+    def __init__(self, servers: Iterable[Servers], lobby: Servers) -> None:
         self.servers: Final = tuple(servers)
+        self.lobby: Final = lobby
+        lobby.hold()
         self.endpoints: list[Endpoint] = []
-        # Where READ_WRITE clients are at home: at the writer, or the last one that there was.
-        self.writer = self.servers[0]
+        # Where READ_WRITE clients are at home: at the writer or the last one that there was, else
+        # in the lobby.
+        self.writer = lobby
         # Those whose role is READ_ONLY now.
         self._readers: list[Servers] = []
 
@@ -40,6 +46,10 @@ class Fleet:
         """The servers of a target."""
         return next(servers for servers in self.servers if servers.target is target)
 
+    def at(self, target: Target) -> list[Servers]:
+        """Where clients may wait for a target: its servers, and the lobby if that is here."""
+        return [s for s in (*self.servers, self.lobby) if s.target is target]
+
     def home(self, role: str) -> Servers:
         """Whose servers a new client of an endpoint with this role borrows."""
         return self.writer if role == READ_WRITE else self._reader()
@@ -48,6 +58,17 @@ class Fleet:
         """Lend nothing before the first decision."""
         for servers in self.servers:
             servers.hold()
+
+    def go_unwatched(self) -> None:
+        """Nobody decides: the only target writes, as far as each of its servers shows that."""
+        self.writer = self.servers[0]
+        self.writer.take_role(READ_WRITE, self.writer.epoch)
+        self.writer.resume()
+
+    def expire(self) -> None:
+        """Refuse those who have waited too long."""
+        for servers in (*self.servers, self.lobby):
+            servers.pools.expire()
 
     # -- carrying out --------------------------------------------------------------------------
 
@@ -67,6 +88,8 @@ class Fleet:
             elif name in decision.readers:
                 servers.take_role(READ_ONLY, servers.epoch if servers.role == READ_ONLY else epoch)
                 self._readers.append(servers)
+                if servers is self.writer:
+                    self.writer = self.lobby
             elif name in decision.fenced:
                 servers.fence(f"target {name} has lost its role")
             else:

@@ -6,6 +6,7 @@ the answer makes it final, an error undoes it. `prepared` sends the messages, th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from protocol.postgres.conversation import (
@@ -134,6 +135,11 @@ class Names:
     def restore(self, forgetting: Forgetting) -> None:
         """It has failed: the names are what they were, and those made since."""
         self.names = forgetting.names | self.names
+
+    def take_back(self, names: Iterable[bytes]) -> None:
+        """These were prepared on a server whose answer the client will not see."""
+        for name in names:
+            self.names.pop(name, None)
 
     def visible_name(self, server_name: bytes, failed: Owed | None) -> bytes:
         """How this client calls a statement that an error names, which ends `failed`."""

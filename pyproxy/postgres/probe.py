@@ -23,18 +23,15 @@ from pyproxy.targets.probe import (
     ProbeError,
     Sighting,
 )
-from pyproxy.targets.target import Target
+from pyproxy.targets.target import REFUSES_WRITES, Target
 
 DATABASE: Final = "postgres"
 
 # The timeline of a primary is the one it writes to: that of the last checkpoint is late after a
-# promotion. A default_transaction_read_only that is the monitoring user's own says nothing of the
-# database. Names are qualified: see LIMITS_QUERY.
-_QUESTION: Final = """\
+# promotion. Names are qualified: see LIMITS_QUERY.
+_QUESTION: Final = f"""\
 SELECT r.recovering,
- CASE WHEN current_setting('default_transaction_read_only') = 'on' THEN (SELECT s.source NOT IN
-  ('user', 'database user', 'database', 'client', 'session') FROM pg_catalog.pg_settings s
-  WHERE s.name = 'default_transaction_read_only') ELSE false END,
+{REFUSES_WRITES},
  CASE WHEN r.recovering THEN (SELECT c.timeline_id FROM pg_catalog.pg_control_checkpoint() c) ELSE
   ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)
   )::bit(32)::int END,
@@ -51,7 +48,7 @@ SELECT r.recovering,
  pg_catalog.has_function_privilege('pg_catalog.pg_promote(boolean, integer)', 'EXECUTE'),
  CASE WHEN r.recovering THEN (SELECT extract(epoch FROM pg_catalog.clock_timestamp()
   - w.last_msg_receipt_time) FROM pg_catalog.pg_stat_get_wal_receiver() w) END
-FROM (SELECT pg_catalog.pg_is_in_recovery() AS recovering) r"""
+FROM (SELECT pg_catalog.pg_is_in_recovery() AS recovering) r"""  # noqa: S608 - a constant, too
 
 _PROMOTE: Final = (
     "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_promote(false) END"

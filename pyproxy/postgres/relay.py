@@ -46,7 +46,7 @@ from pyproxy.postgres.headers import SMALL_MESSAGE, STREAMED, check_request, rep
 from pyproxy.postgres.names import Forgetting
 from pyproxy.postgres.parameters import reported_application_name
 from pyproxy.postgres.prepared import Naming
-from pyproxy.postgres.requests import Requests
+from pyproxy.postgres.refused_writes import SETTING, RefusedWrites, kept, refuses
 from pyproxy.postgres.statements import PREFIX, Pending
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def is_telling(data: bytes, pos: int, end: int) -> bool:
     return data[pos + 5] in _TELLING or end - pos == _SET_SIZE
 
 
-class Relay(Requests):
+class Relay(RefusedWrites):
     """A session whose bytes walk: the two callbacks."""
 
     __slots__ = ()
@@ -147,6 +147,8 @@ class Relay(Requests):
             self._passing_dropped = keep > size
             pos = size
         self._send_up(data, keep, pos, out)
+        if self.server is not None:
+            kept(self.server, data, pos)
         if problem is not None:
             self.end(problem, problem.message)
         elif terminated:
@@ -216,9 +218,7 @@ class Relay(Requests):
 
     def _walk_replies(self, server: ServerConnection, data: bytes) -> None:
         """Replies down. `out` and `data[keep:pos]` are what goes to the client, in this order."""
-        if server.tail:
-            data = server.tail + data
-            server.tail = b""
+        data, server.tail = server.tail + data, b""
         owed = server.conversation.owed
         hiding = bool(owed) and owed[0] is HIDDEN_QUERY
         size = len(data)
@@ -239,6 +239,8 @@ class Relay(Requests):
                 break
             hidden = hiding
             if tag != backend.DATA_ROW and tag != backend.COPY_DATA:
+                if refuses(tag, data, pos, end) and self._withheld(server, data, pos, keep, out):
+                    return
                 if tag == backend.READY_FOR_QUERY:
                     # Without its status it is as good as one with an unknown status.
                     answered = server.conversation.ready(data[pos + 5] if length == 5 else 0)
@@ -388,6 +390,8 @@ class Relay(Requests):
         if self.unobserved(server):
             self.endpoint.observer.setting(self, server, name)
         server.report(name, value)
+        if name == SETTING and value == "on" and self.pin is None:
+            server.home.turned_read_only(server)
         if name == "standard_conforming_strings":
             self.conforming = value != "off"
         elif name == "application_name" and self._resets and value == server.baseline.get(name):

@@ -84,6 +84,8 @@ class ServerConnection(asyncio.Protocol):
         "passing_dropped",
         "pool",
         "retiring",
+        "sent",
+        "sent_segment",
         "session",
         "statements",
         "suspects",
@@ -131,6 +133,9 @@ class ServerConnection(asyncio.Protocol):
         # it borrowed this server: what they were, and what was running. Not None: have a look.
         self.asked = b""
         self.suspects: dict[str, tuple[str | None, bytes]] | None = None if known is None else {}
+        # The bytes that went up last, and the sync point of the conversation that ends them.
+        self.sent = b""
+        self.sent_segment = -1
         # BackendKeyData: process id and secret, for cancelling.
         self.key = key
         self.conversation = Conversation()

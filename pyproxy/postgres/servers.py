@@ -71,8 +71,7 @@ class Servers:
     ) -> None:
         loop = asyncio.get_running_loop()
         self.target: Final = target
-        # What its servers are lent for; READ_WRITE and READ_ONLY have to be proven by each server
-        # that is opened, "" takes whatever the database is.
+        # What its servers are lent for, and each that is opened has to prove; "" until known.
         self.role = ""
         # Counts up whenever the role may have changed hands.
         self.epoch = 0
@@ -121,6 +120,13 @@ class Servers:
         idle = limits.max_connections * settings.max_idle_connections_percent // 100
         return PoolLimits(limits.allowed(settings.max_connections_percent), idle, timeout)
 
+    def care(self) -> None:
+        """Close what is too old or too long idle; call it every second or so."""
+        self.pools.care()
+        for server in self.all:
+            if server.session is None:
+                server.sent = b""
+
     # -- the role ------------------------------------------------------------------------------
 
     def take_role(self, role: str, epoch: int) -> None:
@@ -166,6 +172,7 @@ class Servers:
         """Open one server for `pool` and tell the pools how it went."""
         target = self.target
         target.counters.requests += 1
+        target.misplaced = False
         error: errors.ProxyError | None = None
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
@@ -251,12 +258,17 @@ class Servers:
 
         The fence of each connection (lessons 26, 27): what the monitor has seen is a moment old.
         """
-        assert self.target.limits is not None
-        in_recovery = self.target.limits.in_recovery
-        if not self.role or in_recovery == (self.role == READ_ONLY):
-            return
-        connected.stream.transport.close()
-        raise ConnectionAbortedError("it is read-only" if in_recovery else "it is no standby")
+        limits = self.target.limits
+        assert limits is not None
+        why = ""
+        if self.role == READ_WRITE and (limits.in_recovery or limits.refuses_writes):
+            why = "it is a standby" if limits.in_recovery else "it is set to be read-only"
+        elif self.role == READ_ONLY and not limits.in_recovery:
+            why = "it is no standby"
+        self.target.misplaced = bool(why)
+        if why:
+            connected.stream.transport.close()
+            raise ConnectionAbortedError(why)
 
     def _opened(self, pool: Pool[ServerConnection], connected: Connected) -> None:
         target = self.target
@@ -291,6 +303,12 @@ class Servers:
         """A write was refused on it: has the database lost its role? Look at once (FO-08)."""
         if self.role == READ_WRITE:
             self._on_trouble(server.target)
+
+    def turned_read_only(self, server: ServerConnection) -> None:
+        """It has reported that its database takes no writes any more: so will the others."""
+        if self.role == READ_WRITE:
+            self.expire_servers("its database takes no writes any more")
+            self.refuses_writes(server)
 
     # -- coming back ---------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ class Session(asyncio.Protocol, ABC):
     """A logged-in client."""
 
     __slots__ = (
+        "_before",
         "_blocked",
         "_defaults_name",
         "_held",
@@ -116,6 +117,8 @@ class Session(asyncio.Protocol, ABC):
         self._passing_dropped = False
         # What goes down in the place of a hidden reply.
         self._instead = b""
+        # Replies that are held back ahead of a refusal (`refused_writes`).
+        self._before = b""
         # There was a RESET or DISCARD ALL since the last ReadyForQuery.
         self._resets = False
         # A statement under way puts application_name back to what it was at login.

@@ -117,6 +117,9 @@ class ShortWalk(Relay):
         server.asked = text
         server.statements.unnamed = None
         server.conversation.query(OWED_QUERY)
+        # As `refused_writes.kept` has it for a request that is whole.
+        server.sent = data
+        server.sent_segment = server.conversation.segment
         endpoint.query_received(self)
         server.transport.write(data)
         return True
@@ -142,6 +145,7 @@ class ShortWalk(Relay):
         if server is None:
             return self._held
         naming = self._names()
+        sent = data
         name = b""
         if data[bind + 6]:
             nul = data.find(0, bind + 6, end)
@@ -162,6 +166,8 @@ class ShortWalk(Relay):
         self.statements_seen += 1
         self._pipelined = perf_counter()
         server.conversation.sync(Series(parsed, name, described))
+        server.sent = sent
+        server.sent_segment = server.conversation.segment
         endpoint.execute_received(self)
         server.transport.write(data)
         return True

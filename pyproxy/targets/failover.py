@@ -249,7 +249,13 @@ def _promotion(seen: Observations, old: Observation, now: float) -> Decision:
 def _complete(decision: Decision, seen: Observations, lost: str | None = None) -> Decision:
     """Add who reads and who is fenced."""
     writer = decision.writer
-    others = [t for t in seen.targets if t.id != (writer or seen.writer)]
+    demoted = decision.state is State.DEMOTED
+    others = [
+        # The last writer is nothing else before another is known, unless it lives on as a standby.
+        t
+        for t in seen.targets
+        if t.id != (writer or seen.writer) or (demoted and _standby(t))
+    ]
     ours = [t for t in others if not _foreign(t, seen)]
     readers = tuple(t.id for t in ours if _standby(t))
     fenced = dict.fromkeys(decision.fenced)

@@ -11,13 +11,21 @@ READ_WRITE: Final = "READ_WRITE"
 READ_ONLY: Final = "READ_ONLY"
 UNKNOWN: Final = "UNKNOWN"
 
+# Is a primary that makes its transactions read-only set to do so for everybody? What is set for
+# the user or database that asks says nothing of the others. Source: pg_settings.source.
+REFUSES_WRITES: Final = """\
+CASE WHEN pg_catalog.current_setting('default_transaction_read_only') = 'on' THEN
+ (SELECT s.source NOT IN ('user', 'database user', 'database', 'client', 'session')
+  FROM pg_catalog.pg_settings s WHERE s.name = 'default_transaction_read_only')
+ ELSE false END"""
+
 # Asked once on a new server connection. Every name is qualified: a client's search_path must
 # never decide what the proxy itself runs (CVE-2025-12819 of PgBouncer).
 LIMITS_QUERY: Final = (
     "SELECT pg_catalog.current_setting('max_connections'),"
     " pg_catalog.current_setting('superuser_reserved_connections'),"
     " coalesce(pg_catalog.current_setting('reserved_connections', true), '0'),"
-    " pg_catalog.pg_is_in_recovery()"
+    " pg_catalog.pg_is_in_recovery(), " + REFUSES_WRITES
 )
 
 
@@ -29,12 +37,16 @@ class Limits(NamedTuple):
     """Places that only superusers, or roles with pg_use_reserved_connections, may take."""
 
     in_recovery: bool
+    refuses_writes: bool = False
+    """A primary that its configuration makes read-only."""
 
     @classmethod
     def of_row(cls, row: tuple[bytes | None, ...]) -> Limits:
         """The answer to LIMITS_QUERY."""
-        maximum, superuser, reserved, in_recovery = (value or b"0" for value in row)
-        return cls(int(maximum), int(superuser) + int(reserved), in_recovery == b"t")
+        maximum, superuser, reserved, in_recovery, refuses = (value or b"0" for value in row)
+        return cls(
+            int(maximum), int(superuser) + int(reserved), in_recovery == b"t", refuses == b"t"
+        )
 
     def allowed(self, percent: int) -> int:
         """How many connections the proxy may open: at least one (S-02).
@@ -68,6 +80,8 @@ class Target:
         self.limits: Limits | None = None
         # Why the last attempt to connect failed; empty while it answers.
         self.trouble = ""
+        # That was because it lacks the role that is asked of it.
+        self.misplaced = False
         # What the monitor says; None while it says nothing, or there is none.
         self.health: TargetHealth | None = None
         # As the monitor saw it last: the timeline and position of its WAL in bytes, and how many
@@ -101,7 +115,8 @@ class Target:
         if self.health is not None:
             return self.health
         if self.trouble:
-            return TargetHealth("UNAVAILABLE", UNKNOWN, "CONNECTION_FAILED", self.trouble)
+            reason = "INVALID_REPLICATION_STATE" if self.misplaced else "CONNECTION_FAILED"
+            return TargetHealth("UNAVAILABLE", UNKNOWN, reason, self.trouble)
         if self.limits is None:
             return TargetHealth("REGISTERING", UNKNOWN)
         return TargetHealth("AVAILABLE", self.role)

@@ -50,7 +50,10 @@ class Watch:
         self.target.timeline = sighting.timeline
         self.target.position = sighting.position
         self.target.limits = Limits(
-            sighting.max_connections, sighting.reserved, sighting.in_recovery
+            sighting.max_connections,
+            sighting.reserved,
+            sighting.in_recovery,
+            sighting.refuses_writes,
         )
 
     def missed(self, error: ProbeError, began: float, threshold: int) -> None:

@@ -165,15 +165,15 @@ _SAID: Final = (
     message(b"E", b"\0"),
     message(b"v", struct.pack("!II", 0, 0)),
     message(b"T", b"\0\0"),
-    _row(b"100", b"3", b"0", b"f"),
-    _row(b"many", b"3", b"0", b"f"),
+    _row(b"100", b"3", b"0", b"f", b"f"),
+    _row(b"many", b"3", b"0", b"f", b"f"),
     _row(b"100"),
     message(b"C", b"SELECT 1\0"),
     message(b"1"),
 )
 _HONEST: Final = (
     _OK + message(b"S", b"a\0b\0") + message(b"K", bytes(8)) + _READY,
-    _row(b"100", b"3", b"0", b"f") + message(b"C", b"SELECT 1\0") + _READY,
+    _row(b"100", b"3", b"0", b"f", b"f") + message(b"C", b"SELECT 1\0") + _READY,
 )
 
 

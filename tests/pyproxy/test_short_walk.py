@@ -57,22 +57,25 @@ class Stage:
         log = EventLog("default")
         target = Target(TargetConfig(id="db"))
         target.limits = Limits(1, 0, False)
-        servers = Servers(
-            target,
-            cast(Any, None),
-            ServerSettings(),
-            log,
-            counters=ProxyCounters(),
-            random_id=lambda: 1,
-            tls_context=lambda _: None,
-            on_trouble=lambda _: None,
+        servers, lobby = (
+            Servers(
+                target,
+                cast(Any, None),
+                ServerSettings(),
+                log,
+                counters=ProxyCounters(),
+                random_id=lambda: 1,
+                tls_context=lambda _: None,
+                on_trouble=lambda _: None,
+            )
+            for _ in range(2)
         )
         switches = CompatibilityConfig()
         classifier = Classifier(switches)
         self.endpoint = Endpoint(
             "default",
             "READ_WRITE",
-            Fleet([servers]),
+            Fleet([servers], lobby),
             classifier,
             Catalog(classifier),
             Ledger(),

@@ -20,7 +20,7 @@ from tests.support.messages import message, text
 
 READY = message(b"Z", b"I")
 OK = message(b"R", struct.pack("!I", 0))
-LIMITS = (b"100", b"3", b"0", b"f")
+LIMITS = (b"100", b"3", b"0", b"f", b"f")
 
 
 def fields(**values: str) -> bytes:

@@ -311,11 +311,11 @@ CASES = [
     ),
     # -- read-only, planned, blind
     Case(
-        "it lives and is a standby: whoever did that promotes another",
+        "it lives and is a standby: it reads, and whoever did that promotes another",
         seen(standby("a"), standby("b")),
         State.DEMOTED,
         None,
-        "b",
+        "ab",
     ),
     Case(
         "it lives and is set to be read-only (FO-08)",
