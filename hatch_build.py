@@ -26,6 +26,7 @@ MODULES = (
     "protocol/postgres/conversation.py",
     "pyproxy/metrics/counters.py",
     "pyproxy/pinning/shapes.py",
+    "pyproxy/pooling/leased.py",
     "pyproxy/pooling/pool.py",
     "pyproxy/pooling/pools.py",
     "pyproxy/postgres/endpoint.py",

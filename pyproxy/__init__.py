@@ -15,6 +15,7 @@ The rooms, from the street inwards (docs/explanation/walk-of-a-query.md walks th
     dashboard   HTTP: metrics, health, JSON, the live page
     assessment  does RDS Proxy fit an application: the audit, what-if
     lab         an embedded PostgreSQL pair, the demo, storms, exercises
+    workers     several processes as one proxy: the supervisor and its workers
     pytest_plugin   a test-suite behind a proxy, failing when its code begins to pin
 
 How databases speak is beside this package, in `protocol`, which knows nothing of proxies.

@@ -30,6 +30,7 @@ from pyproxy.auth.role import Role
 from pyproxy.auth.secret import SecretStore
 from pyproxy.auth.secrets import open_store
 from pyproxy.config import AuthConfig, Config, ConfigError, EndpointConfig
+from pyproxy.dashboard.feed import Prepare
 from pyproxy.dashboard.http import HttpServer
 from pyproxy.dashboard.routes import Action
 from pyproxy.encryption import Encryption
@@ -50,14 +51,17 @@ from pyproxy.postgres.probe import PostgresProbe
 from pyproxy.postgres.servers import Servers, ServerSettings
 from pyproxy.postgres.session import Session
 from pyproxy.postgres.statements import Catalog
+from pyproxy.targets.failover import Decision
 from pyproxy.targets.monitor import Monitor
 from pyproxy.targets.patroni import Patroni
 from pyproxy.targets.target import Target
-from pyproxy.view import ProxyReadings, ProxyView
+from pyproxy.view import ProxyView
 
 # How often waits are checked, and servers and idle clients cared for, in seconds.
 TICK: Final = 0.25
 CARE: Final = 1.0
+
+Welcome = Callable[[socket.socket], Coroutine[None, None, None]]
 
 
 class App:
@@ -80,7 +84,7 @@ class App:
         self.counters = ProxyCounters()
         self.endpoints: dict[str, Endpoint] = {}
         self.listeners: dict[str, Listener] = {}
-        self.view = ProxyView(self)
+        self.view = self._make_view()
         # What a POST may start, by path; the demonstration has some.
         self.actions: dict[str, Action] = {}
         self._observer = Observer(
@@ -92,7 +96,7 @@ class App:
         self.monitor: Monitor | None = None
         # The monitoring user's, where it has a secret of its own.
         self._monitoring: Credentials | None = None
-        self._cancel_keys: CancelKeys[Session] = CancelKeys()
+        self._cancel_keys = self._make_cancel_keys()
         self._http: HttpServer | None = None
         self._gate: Gate
         self._encryption: Encryption
@@ -116,7 +120,7 @@ class App:
         # Making a key and a certificate takes a while, on the first start.
         self._encryption = await asyncio.to_thread(Encryption, config)
         for note in self._encryption.notes:
-            self.log.note("INFO", note)
+            self._say("INFO", note)
         await self._look_for_changes()
         names: dict[str, Callable[[str], frozenset[str]]] = {}
         self._gate = Gate(
@@ -129,38 +133,67 @@ class App:
             self._open_clients,
             loop.time,
         )
-        self._servers = [self._make_servers(target) for target in self.targets]
-        self.fleet = Fleet(self._servers, self._make_servers(self.targets[0]))
+        kind = self._servers_kind()
+        self._servers = [self._make_servers(target, kind) for target in self.targets]
+        self.fleet = Fleet(self._servers, self._make_servers(self.targets[0], Servers))
         await self._watch_targets()
         classifier = Classifier(config.compatibility)
         catalog = Catalog(classifier)
         for endpoint_config in config.endpoints:
             endpoint = self._make_endpoint(endpoint_config, classifier, catalog)
-            listener = Listener(
-                endpoint_config.host,
-                endpoint_config.port,
-                self._login_to(endpoint),
-                lambda trouble: self.log.note("WARN", trouble),
-            )
+            listener = self._make_listener(endpoint_config, self._login_to(endpoint))
             await listener.start()
             self.listeners[endpoint.name] = listener
             # Only now, for port 0 has become the one that the kernel gave.
             names[endpoint.name] = _names_of(endpoint_config, listener.port)
-        self._http = HttpServer(
-            config.http.host,
-            config.http.port,
-            self.view,
-            Exposition(ProxyReadings(self)).render,
-            actions=self.actions,
-        )
-        await self._http.start()
+        await self._open_house()
         self._spawn(self._upkeep())
         self._spawn(self._look_now_and_then())
         self.listening = True
         # What lives now lives long: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        self.log.note("INFO", self._ready_line())
+        if self._http is not None:
+            self._say("INFO", self._ready_line(self._http))
+
+    # What is another's to do where several processes are one proxy (`workers`).
+
+    def _say(self, level: str, message: str) -> None:
+        """Log what is said once for the whole proxy."""
+        self.log.note(level, message)
+
+    def _make_view(self) -> ProxyView:
+        return ProxyView(self)
+
+    def _make_cancel_keys(self) -> CancelKeys[Session]:
+        return CancelKeys()
+
+    def _servers_kind(self) -> type[Servers]:
+        return Servers
+
+    def _make_listener(self, config: EndpointConfig, welcome: Welcome) -> Listener:
+        return Listener(config.host, config.port, welcome, self._complain)
+
+    def _complain(self, trouble: str) -> None:
+        self.log.note("WARN", trouble)
+
+    async def _open_house(self) -> None:
+        """Everything else is there: HTTP."""
+        await self._start_http()
+
+    async def _start_http(self, prepare: Prepare | None = None) -> None:
+        self._http = HttpServer(
+            self.config.http.host,
+            self.config.http.port,
+            self.view,
+            Exposition(self.view.readings).render,
+            actions=self.actions,
+            prepare=prepare,
+        )
+        await self._http.start()
+
+    def _steer(self, decision: Decision, epoch: int) -> None:
+        self.fleet.steer(decision, epoch)
 
     def _make_endpoint(
         self, config: EndpointConfig, classifier: Classifier, catalog: Catalog
@@ -182,8 +215,8 @@ class App:
         self.fleet.endpoints.append(endpoint)
         return endpoint
 
-    def _make_servers(self, target: Target) -> Servers:
-        return Servers(
+    def _make_servers(self, target: Target, kind: type[Servers]) -> Servers:
+        return kind(
             target,
             self.credentials,
             self._server_settings(),
@@ -202,10 +235,10 @@ class App:
     async def _watch_targets(self) -> None:
         """Probe the targets from now on; who writes is known when this returns, if anybody does."""
         config = self.config
-        wanted = config.monitoring
-        if not wanted.secret and len(self.targets) == 1:
+        if not self._monitors():
             self.fleet.go_unwatched()
             return
+        wanted = config.monitoring
         credentials, user = self.credentials, ""
         if wanted.secret:
             entry = AuthConfig(secret_arn=wanted.secret)
@@ -217,7 +250,7 @@ class App:
             self.targets,
             lambda target: PostgresProbe(target, credentials, user, self._target_tls(target)),
             config.failover,
-            steer=self.fleet.steer,
+            steer=self._steer,
             tell=self._tell,
             failed=lambda: self.log.failure(None),
             clock=asyncio.get_running_loop().time,
@@ -234,6 +267,9 @@ class App:
             await patroni.ask()
             self._spawn(patroni.run())
         await self.monitor.start()
+
+    def _monitors(self) -> bool:
+        return bool(self.config.monitoring.secret) or len(self.targets) > 1
 
     def _tell(self, level: str, event: str, message: str) -> None:
         """Something that operators want to know, in the log and among the events."""
@@ -269,21 +305,18 @@ class App:
         """An id for a connection: unsigned 32 bits, as in RDS Proxy's log (LG-02)."""
         return self._random.getrandbits(32)
 
-    def _login_to(
-        self, endpoint: Endpoint
-    ) -> Callable[[socket.socket], Coroutine[None, None, None]]:
+    def _login_to(self, endpoint: Endpoint) -> Welcome:
         return lambda sock: login(sock, self._gate, endpoint)
 
-    def _ready_line(self) -> str:
+    def _ready_line(self, http: HttpServer) -> str:
         addresses = ", ".join(
             f"{name} on {listener.host or '*'}:{listener.port}"
             for name, listener in self.listeners.items()
         )
-        assert self._http is not None
         return (
             f"PyProxy is ready: {addresses}; targets "
             + ", ".join(f"{t.config.host}:{t.config.port}" for t in self.targets)
-            + f"; http on {self._http.host}:{self._http.port}"
+            + f"; http on {http.host}:{http.port}"
         )
 
     # -- running -------------------------------------------------------------------------------
@@ -330,12 +363,12 @@ class App:
             authenticator.keys = self._directory = open_directory(config.iam)
         self.credentials.configure(config.proxy.auth)
         for trouble in self._encryption.reload():
-            self.log.note("WARN", trouble)
+            self._say("WARN", trouble)
         self._spawn(self._look_for_changes())
         for servers in (*self.fleet, self.fleet.lobby):
             servers.apply(self._server_settings())
         self._enhanced.switch(config.proxy.debug_logging, time.monotonic())
-        self.log.note("INFO", f"The configuration was reloaded: {changes.summary()}")
+        self._say("INFO", f"The configuration was reloaded: {changes.summary()}")
 
     # -- upkeep --------------------------------------------------------------------------------
 
@@ -360,7 +393,7 @@ class App:
             # S-07: to turn it on again it has to be asked for again; a reload then does.
             proxy = dataclasses.replace(self.config.proxy, debug_logging=False)
             self.config = dataclasses.replace(self.config, proxy=proxy)
-            self.log.note("INFO", "Enhanced logging has turned itself off after 24 hours.")
+            self._say("INFO", "Enhanced logging has turned itself off after 24 hours.")
         for servers in self.fleet:
             servers.care()
         for endpoint in self.endpoints.values():
@@ -381,14 +414,14 @@ class App:
     async def _look_for_changes(self) -> None:
         """New passwords and new access keys; a source that is away changes nothing (AU-11)."""
         for change in await self.credentials.refresh():
-            self.log.note(change.level, change.message)
+            self._say(change.level, change.message)
             if change.as_on_aws:
                 self.log.credentials_unavailable(change.as_on_aws)
         if self._monitoring is not None:
             for change in await self._monitoring.refresh():
                 self.log.note(change.level, change.message)
         for told in await self._directory.refresh():
-            self.log.note("WARN", told)
+            self._say("WARN", told)
 
     # -- stopping ------------------------------------------------------------------------------
 
@@ -396,7 +429,7 @@ class App:
         """Accept no more, let transactions finish within `drain_timeout`, part with the rest."""
         self.listening = False
         grace = self.config.proxy.drain_timeout
-        self.log.note("INFO", f"Draining: transactions in flight have {grace:g} s to finish.")
+        self._say("INFO", f"Draining: transactions in flight have {grace:g} s to finish.")
         for listener in self.listeners.values():
             await listener.stop()
         deadline = asyncio.get_running_loop().time() + grace
@@ -429,7 +462,7 @@ class App:
         self.credentials.close()
         if self._monitoring is not None:
             self._monitoring.close()
-        self.log.note("INFO", "PyProxy has stopped.")
+        self._say("INFO", "PyProxy has stopped.")
 
     @property
     def http_port(self) -> int:

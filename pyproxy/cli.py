@@ -138,11 +138,17 @@ def _run(options: argparse.Namespace) -> int:
         options.log_format == "auto" and not sys.stderr.isatty()
     )
     configure(sys.stderr, json=as_json)
-    return run_in_loop(_serve(config, read))
+    return run_in_loop(_serve(config, read, log_as_json=as_json))
 
 
-async def _serve(config: Config, read: Callable[[], Config]) -> int:
-    app = App(config)
+async def _serve(config: Config, read: Callable[[], Config], *, log_as_json: bool) -> int:
+    if config.workers > 1:
+        # A single process has no need of it.
+        from pyproxy.workers.supervisor import Supervisor  # noqa: PLC0415
+
+        app: App = Supervisor(config, log_as_json=log_as_json)
+    else:
+        app = App(config)
     await app.start()
     try:
         await app.run_until_stopped(read)

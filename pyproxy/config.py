@@ -304,7 +304,9 @@ class Config:
         choices=("transaction", "session"),
     )
     state_dir: str = key("", "Where what must last is kept. Empty: a folder of the user's.")
-    workers: int = key(1, "Processes; one serves all.", low=1, high=1)
+    workers: int = key(
+        1, "Processes that serve clients; more than one needs Linux.", low=1, high=64
+    )
     extensions: tuple[str, ...] = key(
         (), "What RDS Proxy hasn't, by name.", choices=tuple(EXTENSIONS)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
@@ -167,6 +168,22 @@ def _nearest(path: str, places: Mapping[str, Place]) -> Place:
     return places.get(path, Place(1, 1))
 
 
+def _workers(config: Config) -> Found:
+    if config.workers == 1:
+        return
+    if not sys.platform.startswith("linux"):
+        yield "workers", f"{sys.platform} does not spread clients over processes; use 1"
+    # Each worker would keep to them alone.
+    proxy = config.proxy
+    for name, value in (
+        ("max_client_connections", proxy.max_client_connections),
+        ("connection_rate_limit", proxy.connection_rate_limit),
+        ("iam_connection_rate_limit", proxy.iam_connection_rate_limit),
+    ):
+        if value:
+            yield f"proxy.{name}", "it needs workers: 1, for it is counted in one process"
+
+
 CHECKS: Final[tuple[Callable[[Config], Found], ...]] = (
     _targets,
     _endpoints,
@@ -175,4 +192,5 @@ CHECKS: Final[tuple[Callable[[Config], Found], ...]] = (
     _secrets,
     _extensions,
     _http,
+    _workers,
 )

@@ -30,17 +30,28 @@ class Listener:
         port: int,
         login: Callable[[socket.socket], Coroutine[None, None, None]],
         complain: Callable[[str], None],
+        *,
+        shared: bool = False,
     ) -> None:
         self.host = host
         self.port = port
         self._login = login
         self._complain = complain
+        # Other processes of ours listen there too; the kernel spreads the clients.
+        self._shared = shared
         self._socket: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._logins: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Bind and listen; port 0 becomes the port that the kernel gave. Raises OSError."""
+        sock = await self._bind(shared=self._shared)
+        sock.listen(BACKLOG)
+        self._socket = sock
+        self._accepting = asyncio.get_running_loop().create_task(self._accept(sock))
+
+    async def _bind(self, *, shared: bool) -> socket.socket:
+        """A socket at the address, which becomes exact."""
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(
             self.host or None, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -49,16 +60,16 @@ class Listener:
         sock = socket.socket(family, kind, proto)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if shared:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sock.setblocking(False)
             sock.bind(address)
-            sock.listen(BACKLOG)
         except OSError as error:
             sock.close()
             place = f"{self.host or '*'}:{self.port}"
             raise OSError(error.errno, f"cannot listen on {place}: {error.strerror}") from None
         self.port = sock.getsockname()[1]
-        self._socket = sock
-        self._accepting = loop.create_task(self._accept(sock))
+        return sock
 
     async def stop(self) -> None:
         """Accept no more; logins under way go on."""
@@ -101,3 +112,16 @@ class Listener:
         task = asyncio.get_running_loop().create_task(self._login(sock))
         self._logins.add(task)
         task.add_done_callback(self._logins.discard)
+
+
+class Reservation(Listener):
+    """An address kept for other processes of ours, which listen there: nobody is accepted here.
+
+    The port stays the same while they come and go, and one that is taken is told at the start.
+    """
+
+    async def start(self) -> None:
+        """Bind. Raises OSError, also when somebody else shares the port with others of theirs."""
+        alone = await self._bind(shared=False)
+        alone.close()
+        self._socket = await self._bind(shared=True)

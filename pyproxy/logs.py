@@ -69,11 +69,14 @@ class _Output:
         self.clock: Callable[[], float] = time.time
 
     def write(self, line: Line) -> None:
+        self.put(self.format(self.clock(), line) if self.stream is not None else "")
+
+    def put(self, text: str) -> None:
         if self.stream is None:
             return
         # A pipe that is full or closed must not stop the proxy: this line is lost.
         with contextlib.suppress(OSError, ValueError):
-            self.stream.write(self.format(self.clock(), line))
+            self.stream.write(text)
             self.stream.flush()
 
 
@@ -84,6 +87,11 @@ def configure(
     _OUTPUT.stream = stream
     _OUTPUT.format = as_json if json else as_text
     _OUTPUT.clock = clock
+
+
+def pass_on(line: str) -> None:
+    """Write a line that another process of ours has made, whole."""
+    _OUTPUT.put(line)
 
 
 class EventLog:

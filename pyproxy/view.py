@@ -132,7 +132,10 @@ class ProxyView:
         self._app = app
         self._events: deque[EventRow] = deque(maxlen=EVENTS)
         self._event_number = 0
-        self._readings = ProxyReadings(app)
+        self.readings = self._make_readings(app)
+
+    def _make_readings(self, app: App) -> ProxyReadings:
+        return ProxyReadings(app)
 
     def happened(self, event: str, category: str, message: str) -> None:
         """Remember an event (EV)."""
@@ -153,7 +156,7 @@ class ProxyView:
         """The proxy as a whole."""
         app = self._app
         config = app.config
-        gauges = [self._readings.gauges(target) for target in app.targets]
+        gauges = [self.readings.gauges(target) for target in app.targets]
         return ProxySummary(
             db_proxy_name=config.proxy.db_proxy_name,
             version=pyproxy.__version__,
@@ -322,7 +325,7 @@ class ProxyView:
     def targets(self) -> Iterator[TargetRow]:
         """Targets."""
         for target in self._app.targets:
-            gauges = self._readings.gauges(target)
+            gauges = self.readings.gauges(target)
             health = target.in_aws_words
             yield TargetRow(
                 id=target.id,

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import h11
 
-from pyproxy.dashboard.feed import Feed, Listener
+from pyproxy.dashboard.feed import Feed, Listener, Prepare
 from pyproxy.dashboard.origin import OriginGuard
 from pyproxy.dashboard.routes import DELIBERATE, Request, Response, Routes, error
 
@@ -75,6 +75,7 @@ class Service:
     feed: Feed
     guard: OriginGuard
     limits: Limits
+    prepare: Prepare | None = None
     streaming: set["HttpConnection"] = field(default_factory=set)
     """Connections that send server-sent events, without end."""
 
@@ -143,6 +144,8 @@ class HttpConnection:
 
     async def _answer(self, request: Request) -> Response:
         try:
+            if self._service.prepare is not None:
+                await self._service.prepare(request.path)
             response = self._service.routes.answer(request)
             if response.pieces is not None:
                 body = []

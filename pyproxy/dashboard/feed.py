@@ -15,7 +15,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Final
@@ -42,11 +42,19 @@ CONTINUITY: Final = 5
 """A reading older than so many ticks says nothing about the rate of now."""
 
 
+STREAM: Final = "/api/v1/stream"
+
+Prepare = Callable[[str], Coroutine[None, None, None]]
+"""Awaited before the view is read for a path: what it shows may have to be fetched. It must come
+back soon, whatever happens."""
+
+
 class Feed:
     """Makes the snapshots. Nothing is computed, and no task runs, while nobody listens."""
 
-    def __init__(self, view: View, interval: float) -> None:
+    def __init__(self, view: View, interval: float, prepare: Prepare | None = None) -> None:
         self._view: Final = view
+        self._prepare: Final = prepare
         self._interval: Final = interval
         self._listeners = 0
         self._task: asyncio.Task[None] | None = None
@@ -89,6 +97,8 @@ class Feed:
         pause = self._interval
         while True:
             await asyncio.sleep(pause)
+            if self._prepare is not None:
+                await self._prepare(STREAM)
             # What this thread itself has used: on a busy machine others take their turns meanwhile.
             began = time.thread_time()
             made: bytes | None = None

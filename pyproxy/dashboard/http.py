@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from pyproxy.dashboard.connection import HttpConnection, Limits, Service
-from pyproxy.dashboard.feed import Feed
+from pyproxy.dashboard.feed import Feed, Prepare
 from pyproxy.dashboard.origin import OriginGuard
 from pyproxy.dashboard.routes import Action, Render, Routes
 from pyproxy.dashboard.view import View
@@ -36,13 +36,14 @@ class HttpServer:
         metrics: Render,
         limits: Limits = DEFAULT_LIMITS,
         actions: Mapping[str, Action] | None = None,
+        prepare: Prepare | None = None,
     ) -> None:
         self.host: Final = host
         self.port = port
         self._limits: Final = limits
-        feed = Feed(view, limits.stream_interval)
+        feed = Feed(view, limits.stream_interval, prepare)
         self._service: Final = Service(
-            Routes(view, metrics, actions), feed, OriginGuard(host), limits
+            Routes(view, metrics, actions), feed, OriginGuard(host), limits, prepare
         )
         self._server: asyncio.Server | None = None
         # Every open connection with its task; the reference keeps the task alive.

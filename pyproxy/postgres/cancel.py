@@ -20,20 +20,32 @@ from pyproxy.targets.target import Target
 # How long a database may take to accept a cancel request, in seconds.
 CANCEL_TIMEOUT: Final = 5.0
 
+# With several workers the seven bits below the sign of a process id are the worker's number.
+_WORKER_SHIFT: Final = 24
+_WITHOUT_WORKER: Final = (1 << _WORKER_SHIFT) - 1
+MOST_WORKERS: Final = 64
+
 K = TypeVar("K")
 
 
 class CancelKeys(Generic[K]):
     """Who may cancel whose queries: our keys and their owners."""
 
-    def __init__(self, random: Callable[[int], bytes] = secrets.token_bytes) -> None:
+    def __init__(
+        self, random: Callable[[int], bytes] = secrets.token_bytes, *, worker: int = 0
+    ) -> None:
         self._owners: dict[tuple[int, bytes], K] = {}
         self._random = random
+        # Of several workers, the one whose number the process ids begin with.
+        self._worker = worker
 
     def issue(self, owner: K) -> tuple[int, bytes]:
         """A new key: a process id as PostgreSQL's are (positive, 31 bits) and four secret bytes."""
         while True:
-            key = int.from_bytes(self._random(4), "big") & 0x7FFF_FFFF, self._random(4)
+            process_id = int.from_bytes(self._random(4), "big") & 0x7FFF_FFFF
+            if self._worker:
+                process_id = self._worker << _WORKER_SHIFT | process_id & _WITHOUT_WORKER
+            key = process_id, self._random(4)
             if key[0] and key not in self._owners:
                 self._owners[key] = owner
                 return key
@@ -45,6 +57,11 @@ class CancelKeys(Generic[K]):
     def take_back(self, key: tuple[int, bytes]) -> None:
         """The owner has gone."""
         self._owners.pop(key, None)
+
+
+def worker_of(process_id: int) -> int:
+    """The number of the worker that has issued a key; any number for a key of no worker's."""
+    return process_id >> _WORKER_SHIFT
 
 
 async def send_cancel(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Final
 
 from protocol.postgres.startup import CancelRequest
@@ -45,6 +45,8 @@ class Gate:
         self._open_clients = open_clients
         self._clock = clock
         self._rate: Final = RateLimit()
+        # Where requests go whose key is none of ours: to the worker that has issued it.
+        self.elsewhere: Callable[[CancelRequest], Coroutine[None, None, None]] | None = None
 
     @property
     def require_tls(self) -> bool:
@@ -81,6 +83,13 @@ class Gate:
         the client that no query of a later time can be hit.
         """
         session = self.cancel_keys.owner(request.process_id, request.secret_key)
+        if session is None and self.elsewhere is not None:
+            await self.elsewhere(request)
+            return
+        await self.cancel_of(session)
+
+    async def cancel_of(self, session: Session | None) -> None:
+        """Cancel what a client of this process has running."""
         under_way = session.cancel() if session is not None else None
         if under_way is not None:
             await asyncio.wait((under_way,))

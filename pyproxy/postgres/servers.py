@@ -88,10 +88,16 @@ class Servers:
         self._tasks: set[asyncio.Task[None]] = set()
         # Those of them that open a server.
         self._opening: set[asyncio.Task[None]] = set()
-        self.pools: Pools[ServerConnection] = Pools(
-            self._pool_limits(), open_server=self._start, close_server=self._close, clock=loop.time
-        )
+        self.pools = self._make_pools()
         self.all: set[ServerConnection] = set()
+
+    def _make_pools(self) -> Pools[ServerConnection]:
+        return Pools(
+            self._pool_limits(),
+            open_server=self._start,
+            close_server=self._close,
+            clock=self._loop.time,
+        )
 
     # -- settings ------------------------------------------------------------------------------
 

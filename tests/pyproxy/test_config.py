@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,11 @@ WRONG = [
     ("proxy: 'x", "not YAML: "),
     ("{" * 3000, "not YAML"),
     ("proxy:\n\t- a", "p.yaml:2:1: not YAML: "),
-    (SMALLEST + ", workers: 4}", "workers: out of range: it must be from 1 to 1"),
+    (SMALLEST + ", workers: 65}", "workers: out of range: it must be from 1 to 64"),
+    (
+        SMALLEST.replace("]}, target", "], connection_rate_limit: 5}, target") + ", workers: 2}",
+        "proxy.connection_rate_limit: it needs workers: 1, for it is counted in one process",
+    ),
 ]
 
 
@@ -291,3 +296,11 @@ def test_changes_are_told_apart() -> None:
 def test_the_reference_page_is_written_from_the_keys() -> None:
     page = ROOT / "docs" / "reference" / "configuration.md"
     assert page.read_text() == config_reference.page(), "python -m pyproxy.config_reference"
+
+
+def test_several_workers_need_linux(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere SO_REUSEPORT gives all clients to one process, or does not exist."""
+    assert read(SMALLEST + ", workers: 2}").workers == 2
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(ConfigError, match="darwin does not spread clients over processes; use 1"):
+        read(SMALLEST + ", workers: 2}")

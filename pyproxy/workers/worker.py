@@ -1,0 +1,325 @@
+"""A worker: an App that has clients, pools and servers, and leaves the rest to the supervisor.
+
+It listens where all workers listen. What it may open is lent to it (`pooling.leased`); who writes
+it is told. When its channel ends, so does it: no worker outlives its supervisor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+from typing import Final, cast
+
+from protocol.postgres.startup import CancelRequest
+from pyproxy import logs
+from pyproxy.app import App
+from pyproxy.app import Welcome as ListenerWelcome
+from pyproxy.config import EndpointConfig
+from pyproxy.listener import Listener
+from pyproxy.pooling.leased import LeasedPools
+from pyproxy.pooling.pool import Pool
+from pyproxy.pooling.pools import PoolLimits, Pools
+from pyproxy.postgres.cancel import CancelKeys
+from pyproxy.postgres.connect import Connected
+from pyproxy.postgres.server import ServerConnection
+from pyproxy.postgres.servers import Servers
+from pyproxy.postgres.session import Session
+from pyproxy.targets.target import Target
+from pyproxy.view import ProxyView
+from pyproxy.workers.budget import Claimed, Granted, Order, Refused
+from pyproxy.workers.channel import Channel
+from pyproxy.workers.messages import (
+    Cancel,
+    Cancelled,
+    Drain,
+    Drained,
+    Gave,
+    Happened,
+    Learnt,
+    Lease,
+    Look,
+    Message,
+    Pulse,
+    Ready,
+    Reload,
+    Row,
+    Rows,
+    Steer,
+    Stop,
+    Suspect,
+    TargetPulse,
+    Want,
+    Welcome,
+)
+
+# How often the counters are sent, whether or not anybody asks, in seconds.
+BEAT: Final = 1.0
+# Rows that are made in one go.
+SLICE: Final = 200
+# The number of a worker in the ids of its connections: they are the proxy's, and unique in it.
+_NUMBER_BITS: Final = 6
+# How long another worker may take to pass a cancel request on, in seconds.
+_CANCEL_PATIENCE: Final = 10.0
+# How often it is looked whether a new writer has answered, and for how long, in seconds.
+_ANSWER_INTERVAL: Final = 0.01
+_ANSWER_PATIENCE: Final = 10.0
+
+Send = Callable[[Message], None]
+
+
+class WorkerView(ProxyView):
+    """A worker's part of what is seen; events are the supervisor's to number."""
+
+    def __init__(self, app: App, send: Send) -> None:
+        super().__init__(app)
+        self._send = send
+
+    def happened(self, event: str, category: str, message: str) -> None:
+        """Tell the supervisor."""
+        self._send(Happened(event, category, message))
+
+
+class LeasedServers(Servers):
+    """The servers of one target, in places that the supervisor lends."""
+
+    # Set before the pools are made.
+    part: tuple[int, int]
+    send: Send
+
+    @classmethod
+    def kind(cls, number: int, workers: int, send: Send) -> type[LeasedServers]:
+        """Those of one of several workers."""
+        return type(
+            "LeasedServers", (cls,), {"part": (number, workers), "send": staticmethod(send)}
+        )
+
+    def _make_pools(self) -> Pools[ServerConnection]:
+        name = self.target.id
+        self.leased: LeasedPools[ServerConnection] = LeasedPools(
+            PoolLimits(0, 0, self.settings.connection_borrow_timeout),
+            open_server=self._start,
+            close_server=self._close,
+            clock=self._loop.time,
+            want=lambda places: self.send(Want(name, places)),
+            give=lambda places: self.send(Gave(name, places)),
+            soon=self._loop.call_soon,
+        )
+        return self.leased
+
+    def ordered(self, order: Order) -> None:
+        """What the supervisor says about places."""
+        match order:
+            case Granted(places):
+                self.leased.granted(places)
+            case Refused():
+                self.leased.refused()
+            case Claimed(spare, must):
+                self.leased.claimed(spare, must)
+
+    def _pool_limits(self) -> PoolLimits:
+        """The share; of the idle ones that all may keep, an even part, the first ones one more."""
+        limits = super()._pool_limits()
+        number, workers = self.part
+        idle = (limits.max_idle_connections + workers - number) // workers
+        return replace(limits, max_connections=self.leased.share, max_idle_connections=idle)
+
+    def _opened(self, pool: Pool[ServerConnection], connected: Connected) -> None:
+        self.send(Learnt(self.target.id, self.target.limits, "", connected.key))
+        super()._opened(pool, connected)
+
+
+class WorkerApp(App):
+    """One of several processes that serve clients."""
+
+    def __init__(self, welcome: Welcome, channel: Channel) -> None:
+        self.number: Final = welcome.number
+        self._channel: Final = channel
+        self._monitored: Final = welcome.monitored
+        self._numbers = itertools.count(1)
+        # Cancel requests that other workers are passing on.
+        self._passed: dict[int, asyncio.Future[None]] = {}
+        super().__init__(welcome.config)
+
+    # -- as App, and what is different ---------------------------------------------------------
+
+    def _say(self, level: str, message: str) -> None:
+        """The supervisor reads the same files and says it."""
+
+    def _make_view(self) -> ProxyView:
+        return WorkerView(self, self._channel.send)
+
+    def _make_cancel_keys(self) -> CancelKeys[Session]:
+        return CancelKeys(worker=self.number)
+
+    def random_id(self) -> int:
+        """An id as App's, and no other worker's."""
+        return self._random.getrandbits(32 - _NUMBER_BITS) << _NUMBER_BITS | self.number - 1
+
+    def _make_listener(self, config: EndpointConfig, welcome: ListenerWelcome) -> Listener:
+        return Listener(config.host, config.port, welcome, self._complain, shared=True)
+
+    def _servers_kind(self) -> type[Servers]:
+        return LeasedServers.kind(self.number, self.config.workers, self._channel.send)
+
+    def _on_trouble(self, target: Target) -> None:
+        self._channel.send(Learnt(target.id, target.limits, target.trouble))
+        self._channel.send(Suspect(target.id))
+
+    async def _watch_targets(self) -> None:
+        """The supervisor does; here it is only waited for."""
+        self._gate.elsewhere = self._pass_on
+        if self._monitored:
+            self.fleet.wait_for_roles()
+        else:
+            self.fleet.go_unwatched()
+
+    async def _open_house(self) -> None:
+        """Nothing is shown here; the counters go to the supervisor."""
+        self._spawn(self._beat())
+
+    # -- the channel ---------------------------------------------------------------------------
+
+    async def serve(self) -> bool:
+        """Do as the supervisor says until it says Stop; False when it has gone."""
+        self._channel.send(Ready())
+        while (message := await self._channel.receive()) is not None:
+            if isinstance(message, Stop):
+                return True
+            try:
+                self._heard(message)
+            except Exception:
+                self.log.failure(None)
+        return False
+
+    def _heard(self, message: Message) -> None:
+        match message:
+            case Steer(decision, epoch):
+                self._steer(decision, epoch)
+                if decision.writer is not None:
+                    self._spawn(self._await_answer(decision.writer))
+            case Lease(target, order):
+                servers = next(s for s in self.fleet if s.target.id == target)
+                cast("LeasedServers", servers).ordered(order)
+            case Reload(config):
+                self.apply(config)
+            case Look():
+                self._spawn(self._show(message))
+            case Drain():
+                self._spawn(self._drain())
+            case Cancel():
+                self._spawn(self._cancel(message))
+            case Cancelled(number):
+                passed = self._passed.get(number)
+                if passed is not None and not passed.done():
+                    passed.set_result(None)
+            case _:
+                raise AssertionError(f"a supervisor does not say {type(message).__name__}")
+
+    async def _drain(self) -> None:
+        await self.drain()
+        self._channel.send(self._pulse())
+        self._channel.send(Drained())
+
+    # -- cancelling ----------------------------------------------------------------------------
+
+    async def _pass_on(self, request: CancelRequest) -> None:
+        """A key that is not ours: perhaps another worker's."""
+        number = next(self._numbers)
+        passed = self._passed[number] = asyncio.get_running_loop().create_future()
+        self._channel.send(Cancel(number, request.process_id, request.secret_key))
+        try:
+            await asyncio.wait((passed,), timeout=_CANCEL_PATIENCE)
+        finally:
+            del self._passed[number]
+
+    async def _cancel(self, message: Cancel) -> None:
+        """A request that came in at another worker."""
+        session = self._cancel_keys.owner(message.process_id, message.secret_key)
+        if "cancel_requests" in self.config.extensions:
+            await self._gate.cancel_of(session)
+        self._channel.send(Cancelled(message.number))
+
+    # -- telling -------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        while True:
+            self._channel.send(self._pulse())
+            await asyncio.sleep(BEAT)
+
+    async def _await_answer(self, writer: str) -> None:
+        """The monitor wants to know when a new writer has answered first: tell it at once."""
+        counters = next(target.counters for target in self.targets if target.id == writer)
+
+        def answers() -> int:
+            return counters.query_response_latency.count + counters.extended_response_latency.count
+
+        before, deadline = answers(), self.now() + _ANSWER_PATIENCE
+        while self.now() < deadline:
+            if answers() > before:
+                self._channel.send(self._pulse())
+                return
+            await asyncio.sleep(_ANSWER_INTERVAL)
+
+    def _pulse(self, number: int | None = None) -> Pulse:
+        readings = self.view.readings
+        return Pulse(
+            {name: endpoint.counters for name, endpoint in self.endpoints.items()},
+            {
+                target.id: TargetPulse(
+                    target.counters,
+                    readings.gauges(target),
+                    target.sessions_lost,
+                    frozenset(
+                        server.key for server in self.fleet.of(target).all if server.key is not None
+                    ),
+                )
+                for target in self.targets
+            },
+            readings.own,
+            self.view.reading(),
+            number,
+        )
+
+    async def _show(self, look: Look) -> None:
+        """Send lists in slices; between two of them others may run."""
+        for name in look.lists:
+            rows: list[Row] = []
+            for row in islice(getattr(self.view, name)(), look.limit):
+                rows.append(row)
+                if len(rows) == SLICE:
+                    self._channel.send(Rows(look.number, name, rows))
+                    rows = []
+                    await self._channel.drain()
+                    await asyncio.sleep(0)
+            self._channel.send(Rows(look.number, name, rows))
+        self._channel.send(self._pulse(look.number))
+
+
+async def work(handle: int) -> int:
+    """Be the worker at the end of the socket with this file descriptor."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # They are for the supervisor, who says what to do; a terminal sends them to all.
+        signal.signal(number, signal.SIG_IGN)
+    channel = await Channel.over(socket.socket(fileno=handle))
+    welcome = await channel.receive()
+    if not isinstance(welcome, Welcome):
+        return 1
+    logs.configure(sys.stderr, json=welcome.log_as_json)
+    app = WorkerApp(welcome, channel)
+    try:
+        await app.start()
+    except Exception:
+        app.log.failure(None)
+        return 1
+    try:
+        told = await app.serve()
+    finally:
+        await app.stop()
+        channel.close()
+    return 0 if told else 1

@@ -1,0 +1,423 @@
+"""Several processes that are one proxy (`workers: N`): real PostgreSQL, real drivers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import psycopg
+import pytest
+
+from protocol.postgres.startup import CancelRequest
+from tests.support.messages import Query
+from tests.support.postgres import Postgres, temporary_folder
+from tests.support.proxy import Proxy, start_proxy
+from tests.support.wire import ClosedByPeer, Silence, Wire, errors_of
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+# 4 percent of 100.
+BUDGET = 4
+
+
+@pytest.fixture
+def crew(postgres: Postgres) -> Iterator[Proxy]:
+    """A proxy of two workers with four database connections."""
+    with (
+        temporary_folder() as folder,
+        start_proxy(folder, postgres, workers=2, extensions=["cancel_requests"]) as proxy,
+    ):
+        yield proxy
+
+
+def workers(proxy: Proxy) -> list[int]:
+    """Their pids."""
+    text = Path(f"/proc/{proxy.pid}/task/{proxy.pid}/children").read_text()
+    return [int(pid) for pid in text.split()]
+
+
+def worker_of(row: dict[str, Any]) -> int:
+    """The worker that has a connection, by its id."""
+    return int(row["id"]) % 64 + 1
+
+
+def wait_until(fact: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def clients_of(proxy: Proxy) -> dict[int, int]:
+    """How many clients each worker has."""
+    found: dict[int, int] = {}
+    for row in proxy.api("clients?limit=10000")["clients"]:
+        found[worker_of(row)] = found.get(worker_of(row), 0) + 1
+    return found
+
+
+@contextlib.contextmanager
+def clients_at(proxy: Proxy, wanted: dict[int, int]) -> Iterator[dict[int, list[Wire]]]:
+    """So many clients of each worker: one is opened until the kernel has dealt them so."""
+    have: dict[int, list[Wire]] = {number: [] for number in wanted}
+    with contextlib.ExitStack() as stack:
+        for _ in range(400):
+            if all(len(have[number]) >= count for number, count in wanted.items()):
+                break
+            name = f"skew-{random.getrandbits(60)}"
+            wire = proxy.wire(application_name=name)
+            rows = proxy.api(f"clients?application_name={name}")["clients"]
+            number = worker_of(rows[0])
+            if len(have.get(number, [])) < wanted.get(number, 0):
+                have[number].append(stack.enter_context(wire))
+            else:
+                wire.close()
+        yield have
+
+
+class Watcher(threading.Thread):
+    """Counts what the database has of the proxy's, again and again."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        super().__init__(daemon=True)
+        self.most = 0
+        self.over = False
+        self._postgres = postgres
+
+    def run(self) -> None:
+        with self._postgres.admin() as admin:
+            while not self.over:
+                count = admin.value(
+                    "SELECT count(*) FROM pg_stat_activity"
+                    " WHERE usename = 'app' AND backend_type = 'client backend'"
+                )
+                self.most = max(self.most, int(count))
+                time.sleep(0.005)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over = True
+        self.join()
+
+
+def test_both_workers_serve_and_are_shown_as_one(crew: Proxy) -> None:
+    with clients_at(crew, {1: 5, 2: 5}) as clients:
+        for number, wires in clients.items():
+            for wire in wires:
+                assert wire.value(f"SELECT {number}") == str(number)
+        rows = crew.api("clients")["clients"]
+        assert len(rows) == len({row["id"] for row in rows}) == 10
+        assert {worker_of(row) for row in rows} == {1, 2}
+        summary = crew.api("proxy")
+        assert summary["clients"] == 10
+        assert summary["max_connections"] == BUDGET
+        assert summary["servers"] == len(crew.api("servers")["servers"]) <= BUDGET
+        assert crew.metric("pyproxy_client_connections") == 10
+        pools = [row for row in crew.api("pools")["pools"] if row["pool"] == "app@app"]
+        assert [row["servers"] for row in pools] == [summary["servers"]]
+        assert crew.get("/readyz")[0] == 200
+
+
+def test_metrics_are_the_sums_of_all_workers(postgres: Postgres, tmp_path: Path) -> None:
+    """M-02, M-07, M-12, M-14, M-16, M-20, M-24, M-27: as of one process."""
+    with (
+        start_proxy(tmp_path, postgres, workers=2) as proxy,
+        clients_at(proxy, {1: 3, 2: 3}) as clients,
+    ):
+        wires = [wire for group in clients.values() for wire in group]
+        queries = proxy.metric("pyproxy_query_requests_total")
+        for wire in wires:
+            for _ in range(7):
+                wire.query("SELECT 1")
+        assert proxy.metric("pyproxy_query_requests_total") - queries == 42
+        assert proxy.metric("pyproxy_query_response_latency_seconds_count") == queries + 42
+        for group in clients.values():
+            group[0].query("SET work_mem = '5MB'")
+        assert proxy.metric("pyproxy_database_connections_currently_session_pinned") == 2
+        assert proxy.metric("pyproxy_pins_total", rule="PIN-PG-01") == 2
+        assert proxy.metric("pyproxy_max_database_connections_allowed") == BUDGET
+        assert proxy.metric("pyproxy_client_connections") == 6
+        opened = proxy.metric("pyproxy_client_connections_received_total")
+        assert opened - proxy.metric("pyproxy_client_connections_closed_total") == 6
+        pins = proxy.api("pins")
+        # Of one statement, but the applications have names of their own.
+        assert [(r["rule"], r["count"], r["held"]) for r in pins["pins"]] == [
+            ("PIN-PG-01", 1, 1)
+        ] * 2
+        assert len(pins["sessions"]) == 2
+
+
+def test_the_budget_holds_whatever_the_clients_do(crew: Proxy, postgres: Postgres) -> None:
+    """Invariant 8; and nobody times out at one worker while the other's servers idle."""
+    with clients_at(crew, {1: 20, 2: 2}) as clients, Watcher(postgres) as watcher:
+        for heavy, light in ((1, 2), (2, 1), (1, 2)):
+            # First one worker takes all that there is, then the other needs some of it.
+            _all_at_once(clients[heavy], "SELECT pg_sleep(0.02)", 5)
+            began = time.monotonic()
+            _all_at_once(clients[light], "SELECT pg_sleep(0.02)", 5)
+            assert time.monotonic() - began < 10
+    assert 1 <= watcher.most <= BUDGET
+
+
+def test_a_busy_worker_passes_places_on(crew: Proxy, postgres: Postgres) -> None:
+    """A worker whose clients never pause must not starve the other's."""
+    over = threading.Event()
+    with clients_at(crew, {1: 20, 2: 3}) as clients, Watcher(postgres) as watcher:
+        threads = [threading.Thread(target=_keep_asking, args=(wire, over)) for wire in clients[1]]
+        for thread in threads:
+            thread.start()
+        try:
+            time.sleep(0.5)
+            waits = []
+            for _ in range(5):
+                began = time.monotonic()
+                _all_at_once(clients[2], "SELECT pg_sleep(0.01)", 3)
+                waits.append(time.monotonic() - began)
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+    assert max(waits) < 10, waits
+    assert watcher.most <= BUDGET
+
+
+def test_fewer_places_than_workers(postgres: Postgres, tmp_path: Path) -> None:
+    """One connection for two workers: each gets it in turn."""
+    with (
+        start_proxy(tmp_path, postgres, workers=2, max_connections_percent=1) as proxy,
+        Watcher(postgres) as watcher,
+        clients_at(proxy, {1: 3, 2: 3}) as clients,
+    ):
+        _all_at_once([*clients[1], *clients[2]], "SELECT pg_sleep(0.005)", 10)
+    assert watcher.most == 1
+
+
+def test_a_cancel_request_reaches_its_client_through_any_worker(crew: Proxy) -> None:
+    """LIM-PG-01 (extension): the key names the worker; nobody else is hit."""
+    with clients_at(crew, {1: 1, 2: 1}) as clients, contextlib.ExitStack() as stack:
+        victims = [wires[0] for wires in clients.values()]
+        bystander = stack.enter_context(psycopg.connect(crew.dsn(), autocommit=True))
+        assert all(victim.key for victim in victims)
+        for _ in range(15):
+            for victim in victims:
+                victim.send(Query("SELECT pg_sleep(30)"))
+                crew.await_borrowed(1)
+                _cancel(crew, victim.key)
+                assert [code for code, _ in errors_of(victim.read_ready())] == ["57014"]
+                assert bystander.execute("SELECT 42").fetchone() == (42,)
+
+
+def test_cancels_at_random_hit_nobody_else(crew: Proxy) -> None:
+    """A key that nobody has is ignored, whichever worker it seems to name."""
+    with crew.wire() as wire:
+        for number in range(80):
+            _cancel(crew, (number << 24 | 77, os.urandom(4)))
+        assert wire.value("SELECT 1") == "1"
+
+
+def test_a_reload_reaches_all_workers(postgres: Postgres, tmp_path: Path) -> None:
+    with start_proxy(tmp_path, postgres, workers=2) as proxy:
+        with clients_at(proxy, {1: 1, 2: 1}):
+            text = proxy.config_file.read_text()
+            proxy.config_file.write_text(
+                text.replace("max_connections_percent: 4", "max_connections_percent: 7")
+                + "\nextensions: [cancel_requests]\n"
+            )
+            proxy.signal(signal.SIGHUP)
+            proxy.wait_for_log("The configuration was reloaded")
+            assert proxy.metric("pyproxy_max_database_connections_allowed") == 7
+        # New clients of both have keys now.
+        wait_until(lambda: all(_has_key(proxy) for _ in range(6)))
+        assert proxy.log.count("The configuration was reloaded") == 1
+
+
+def test_a_smaller_budget_is_carried_out(postgres: Postgres, tmp_path: Path) -> None:
+    """S-02: a reload that takes places away is obeyed by the workers together."""
+    with (
+        start_proxy(tmp_path, postgres, workers=2) as proxy,
+        clients_at(proxy, {1: 4, 2: 4}) as clients,
+    ):
+        _all_at_once([*clients[1], *clients[2]], "SELECT pg_sleep(0.05)", 2)
+        text = proxy.config_file.read_text()
+        proxy.config_file.write_text(
+            text.replace("max_connections_percent: 4", "max_connections_percent: 2")
+        )
+        proxy.signal(signal.SIGHUP)
+        wait_until(lambda: len(proxy.api("servers")["servers"]) <= 2)
+        with Watcher(postgres) as watcher:
+            _all_at_once([*clients[1], *clients[2]], "SELECT pg_sleep(0.02)", 3)
+        assert watcher.most <= 2
+
+
+def test_draining_lets_transactions_of_all_workers_finish(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    with start_proxy(tmp_path, postgres, workers=2) as proxy:
+        with clients_at(proxy, {1: 2, 2: 2}) as clients:
+            for wires in clients.values():
+                wires[0].query("BEGIN")
+            proxy.signal(signal.SIGTERM)
+            proxy.wait_for_log("Draining")
+            wait_until(lambda: not _connects(proxy), 5)
+            for wires in clients.values():
+                assert wires[0].value("SELECT 7") == "7"
+                wires[0].query("COMMIT")
+            pids = workers(proxy)
+        proxy.process.wait(20)
+        assert not any(_alive(pid) for pid in pids)
+
+
+def test_a_killed_worker_is_replaced_and_the_others_go_on(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    """With its queries running: the budget is kept, counters never fall, an event tells."""
+    with (
+        start_proxy(tmp_path, postgres, workers=2) as proxy,
+        clients_at(proxy, {1: 3, 2: 3}) as clients,
+        Watcher(postgres) as watcher,
+    ):
+        for wires in clients.values():
+            wires[0].send(Query("SELECT pg_sleep(30)"))
+        proxy.await_borrowed(2)
+        received = proxy.metric("pyproxy_client_connections_received_total")
+        before = workers(proxy)
+        first = _pid_of_worker(proxy, 1)
+        os.kill(first, signal.SIGKILL)
+        proxy.wait_for_log(r"Worker 1 has ended \(signal 9\)")
+        assert clients[2][1].value("SELECT 5") == "5"
+        wait_until(lambda: len(workers(proxy)) == 2 and set(workers(proxy)) != set(before))
+        # Its clients are gone, the other's are there, and new ones come to both.
+        with clients_at(proxy, {1: 3, 2: 1}) as fresh:
+            _all_at_once([*fresh[1], *fresh[2], *clients[2][1:]], "SELECT pg_sleep(0.02)", 5)
+        wait_until(lambda: proxy.metric("pyproxy_client_connections") == 3)
+        assert proxy.metric("pyproxy_client_connections_received_total") >= received
+        events = proxy.api("events")["events"]
+        assert [row["event"] for row in events].count("worker-ended") == 1
+    assert watcher.most <= BUDGET
+
+
+def test_the_workers_end_with_a_killed_supervisor(postgres: Postgres, tmp_path: Path) -> None:
+    with contextlib.suppress(AssertionError), start_proxy(tmp_path, postgres, workers=2) as proxy:
+        pids = workers(proxy)
+        assert len(pids) == 2
+        proxy.process.kill()
+        proxy.process.wait()
+        wait_until(lambda: not any(_alive(pid) for pid in pids))
+    assert not any(_alive(pid) for pid in pids)
+
+
+def test_a_second_proxy_cannot_take_the_port(
+    crew: Proxy, postgres: Postgres, tmp_path: Path
+) -> None:
+    """SO_REUSEPORT would let it in, and half of the clients would go astray."""
+    endpoints = [{"port": crew.port}]
+    with (
+        pytest.raises(AssertionError, match="cannot listen on"),
+        start_proxy(tmp_path, postgres, workers=2, endpoints=endpoints),
+    ):
+        pass
+
+
+def test_log_lines_are_whole(postgres: Postgres, tmp_path: Path) -> None:
+    """Of all workers in one stream, also long ones: each line is one JSON object."""
+    with start_proxy(tmp_path, postgres, workers=2, log_format="json") as proxy:
+        with clients_at(proxy, {1: 6, 2: 6}) as clients:
+            filler = "x" * 20_000
+            for wires in clients.values():
+                for wire in wires[:2]:
+                    wire.query(f"SET work_mem = '4MB' /* {filler} */")
+        lines = proxy.log.splitlines()
+    assert sum("was pinned" in json.loads(line)["message"] for line in lines) == 4
+
+
+def test_a_rotated_secret_reaches_all_workers(postgres: Postgres, tmp_path: Path) -> None:
+    """AU-11: new logins at each of them need the new password."""
+    with start_proxy(tmp_path, postgres, workers=2, secrets={"refresh_interval": 0.2}) as proxy:
+        file = tmp_path / "secrets.yaml"
+        file.write_text(file.read_text().replace("username: app", "username: nobody-else"))
+
+        def refused() -> bool:
+            with contextlib.suppress(psycopg.OperationalError):
+                psycopg.connect(proxy.dsn()).close()
+                return False
+            return True
+
+        wait_until(lambda: all(refused() for _ in range(8)))
+        assert len(re.findall("changed its user", proxy.log)) == 1
+
+
+# -- doing ---------------------------------------------------------------------------------------
+
+
+def _all_at_once(wires: list[Wire], query: str, times: int) -> None:
+    problems: list[Exception] = []
+
+    def ask(wire: Wire) -> None:
+        try:
+            for _ in range(times):
+                wire.query(query)
+        except (AssertionError, OSError, Silence, ClosedByPeer) as problem:
+            problems.append(problem)
+
+    threads = [threading.Thread(target=ask, args=(wire,)) for wire in wires]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not problems, problems
+
+
+def _keep_asking(wire: Wire, over: threading.Event) -> None:
+    while not over.is_set():
+        wire.query("SELECT pg_sleep(0.01)")
+
+
+def _connect(proxy: Proxy) -> socket.socket:
+    return socket.create_connection((proxy.host, proxy.port), timeout=2)
+
+
+def _connects(proxy: Proxy) -> bool:
+    try:
+        _connect(proxy).close()
+    except OSError:
+        return False
+    return True
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _has_key(proxy: Proxy) -> bool:
+    with proxy.wire() as wire:
+        return wire.key is not None
+
+
+def _cancel(proxy: Proxy, key: tuple[int, bytes] | None) -> None:
+    """Send a CancelRequest and wait until the proxy has dealt with it."""
+    assert key is not None
+    with contextlib.closing(_connect(proxy)) as sock:
+        sock.settimeout(20)
+        sock.sendall(CancelRequest(*key).encode())
+        assert sock.recv(1) == b""
+
+
+def _pid_of_worker(proxy: Proxy, number: int) -> int:
+    """Children in the order of their birth: the first one is worker 1, until one is replaced."""
+    return sorted(workers(proxy))[number - 1]

@@ -1,0 +1,209 @@
+"""The pools of a worker: places are asked for, granted, claimed and given back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from pyproxy.errors import ProxyError
+from pyproxy.pooling.leased import LeasedPools
+from pyproxy.pooling.pool import Pool, PoolKey
+from pyproxy.pooling.pools import PoolLimits
+
+KEY = PoolKey("app", "app")
+OTHER = PoolKey("app", "other")
+
+
+@dataclass(eq=False)
+class Server:
+    pool: Pool[Server]
+    born: float = 0.0
+    idle_since: float = 0.0
+
+
+@dataclass(eq=False)
+class Client:
+    waiting_since: float = 0.0
+    server: Server | None = None
+    error: ProxyError | None = None
+
+    def lent(self, server: Server) -> None:
+        self.server = server
+
+    def refused(self, error: ProxyError) -> None:
+        self.error = error
+
+
+@dataclass
+class Worker:
+    """Pools with a supervisor, databases and a clock that do as the test says."""
+
+    timeout: float = 20.0
+    now: float = 100.0
+    wants: list[int] = field(default_factory=list)
+    gifts: list[int] = field(default_factory=list)
+    opening: list[Pool[Server]] = field(default_factory=list)
+    closing: list[Server] = field(default_factory=list)
+    later: list[Callable[[], None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.pools: LeasedPools[Server] = LeasedPools(
+            PoolLimits(0, 10, self.timeout),
+            open_server=self.opening.append,
+            close_server=lambda server, why: self.closing.append(server),
+            clock=lambda: self.now,
+            want=self.wants.append,
+            give=self.gifts.append,
+            soon=self.later.append,
+        )
+        self.pool = self.pools.pool(KEY)
+
+    def borrow(self, pool: Pool[Server] | None = None) -> Client:
+        client = Client()
+        pool = pool or self.pool
+        client.server = pool.take()
+        if client.server is None:
+            self.pools.wait(pool, client)
+        return client
+
+    def turn(self) -> None:
+        """What was put off is done."""
+        while self.later:
+            self.later.pop(0)()
+
+    def open(self) -> None:
+        """The database lets in whoever is at the door."""
+        while self.opening:
+            pool = self.opening.pop(0)
+            self.pools.opened(pool, Server(pool))
+
+    def close(self) -> None:
+        """The database lets go of what is being closed."""
+        while self.closing:
+            server = self.closing.pop(0)
+            self.pools.closed(server.pool, server)
+
+    def release(self, client: Client) -> None:
+        assert client.server is not None
+        self.pools.release(client.server.pool, client.server)
+
+
+@pytest.fixture
+def worker() -> Worker:
+    return Worker()
+
+
+def stocked(count: int) -> tuple[Worker, list[Client]]:
+    """A worker with so many servers, all lent."""
+    worker = Worker()
+    clients = [worker.borrow() for _ in range(count)]
+    worker.turn()
+    worker.pools.granted(count)
+    worker.open()
+    assert all(client.server for client in clients)
+    return worker, clients
+
+
+def test_nothing_is_opened_before_a_place_is_granted(worker: Worker) -> None:
+    client = worker.borrow()
+    assert (worker.opening, client.server) == ([], None)
+    worker.turn()
+    assert worker.wants == [1]
+    worker.pools.granted(1)
+    worker.open()
+    assert client.server is not None
+
+
+def test_a_burst_asks_once(worker: Worker) -> None:
+    for _ in range(500):
+        worker.borrow()
+    worker.turn()
+    assert worker.wants == [500]
+
+
+def test_a_wish_is_taken_back_when_the_clients_have_gone(worker: Worker) -> None:
+    client = worker.borrow()
+    worker.turn()
+    worker.pools.leave(worker.pool, client)
+    worker.pools.expire()
+    assert worker.wants == [1, 0]
+
+
+def test_an_idle_server_of_another_pool_makes_room_only_when_there_are_no_places() -> None:
+    worker, (client,) = stocked(1)
+    worker.release(client)
+    other = worker.borrow(worker.pools.pool(OTHER))
+    worker.turn()
+    assert (worker.wants[-1], worker.closing) == (1, [])
+    worker.pools.refused()
+    assert len(worker.closing) == 1
+    worker.close()
+    worker.open()
+    assert other.server is not None
+
+
+def test_an_empty_place_is_given_at_once() -> None:
+    worker, _ = stocked(1)
+    worker.pools.granted(2)
+    worker.pools.claimed(1, 0)
+    assert (worker.gifts, worker.pools.share) == ([1], 2)
+
+
+def test_an_idle_server_is_closed_and_its_place_given_when_the_database_has_let_go() -> None:
+    worker, (first, second) = stocked(2)
+    worker.release(first)
+    worker.pools.claimed(1, 0)
+    assert (len(worker.closing), worker.gifts, worker.pools.share) == (1, [], 2)
+    worker.close()
+    assert (worker.gifts, worker.pools.share, worker.pools.used) == ([1], 1, 1)
+    worker.release(second)
+    assert worker.closing == []
+
+
+def test_a_busy_worker_keeps_what_it_needs_unless_it_must_give() -> None:
+    worker, clients = stocked(2)
+    waiting = worker.borrow()
+    worker.pools.claimed(2, 0)
+    worker.release(clients[0])
+    assert (waiting.server is not None, worker.closing) == (True, [])
+    behind = worker.borrow()
+    worker.pools.claimed(2, 1)
+    worker.release(clients[1])
+    assert (behind.server, len(worker.closing)) == (None, 1)
+    worker.close()
+    assert (worker.gifts, worker.pools.share) == ([1], 1)
+
+
+def test_a_new_server_serves_once_before_its_place_goes(worker: Worker) -> None:
+    """Two workers with one place must not open servers only to close them."""
+    client = worker.borrow()
+    worker.turn()
+    worker.pools.granted(1)
+    worker.pools.claimed(1, 1)
+    worker.open()
+    assert client.server is not None
+    worker.release(client)
+    worker.close()
+    assert worker.gifts == [1]
+
+
+def test_a_claim_that_is_over_changes_nothing() -> None:
+    worker, (client,) = stocked(1)
+    worker.pools.claimed(1, 0)
+    worker.pools.claimed(0, 0)
+    worker.release(client)
+    assert worker.closing == []
+
+
+def test_who_may_not_wait_leaves_a_wish() -> None:
+    """Q-17: connection_borrow_timeout 0 refuses at once; the next one finds a server."""
+    worker = Worker(timeout=0)
+    assert worker.borrow().error is not None
+    worker.turn()
+    assert worker.wants == [1]
+    worker.pools.granted(1)
+    assert worker.borrow().error is not None
+    worker.open()
+    assert worker.borrow().server is not None
