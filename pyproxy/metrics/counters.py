@@ -18,6 +18,42 @@ LATENCY_BOUNDS: Final[tuple[float, ...]] = (
 """Upper bounds in seconds: from a pooled `SELECT 1` to AWS's default borrow timeout (120 s)."""
 
 
+# The names of what is counted, for whoever adds counters up: a compiled class does not tell them.
+CLIENT_COUNTERS: Final = (
+    "borrow_latency",
+    "closed",
+    "extended_queries",
+    "extended_queries_tls",
+    "extended_response_latency",
+    "in_setup",
+    "no_tls",
+    "queries",
+    "queries_tls",
+    "query_response_latency",
+    "received",
+    "setup_failed_auth",
+    "setup_succeeded",
+    "tls",
+)
+TARGET_COUNTERS: Final = (
+    "borrow_requests",
+    "borrow_requests_aborted",
+    "extended_response_latency",
+    "pins",
+    "query_response_latency",
+    "requests",
+    "requests_with_tls",
+    "setup_failed",
+    "setup_succeeded",
+)
+PROXY_COUNTERS: Final = (
+    "blind_spots",
+    "statements_held",
+    "statements_injected",
+    "statements_parsed",
+)
+
+
 class Histogram:
     """A latency distribution: one integer per bucket, their sum, nothing else.
 
@@ -81,22 +117,7 @@ class ClientCounters:
     is counted beside them, under `extended_...`; the exposition adds the two up if told to.
     """
 
-    __slots__ = (
-        "borrow_latency",
-        "closed",
-        "extended_queries",
-        "extended_queries_tls",
-        "extended_response_latency",
-        "in_setup",
-        "no_tls",
-        "queries",
-        "queries_tls",
-        "query_response_latency",
-        "received",
-        "setup_failed_auth",
-        "setup_succeeded",
-        "tls",
-    )
+    __slots__ = CLIENT_COUNTERS
 
     def __init__(self) -> None:
         # Connections accepted since the start (M-07).
@@ -135,17 +156,7 @@ class ClientCounters:
 class TargetCounters:
     """What happened between the proxy and one target (M-10, M-11, M-17, M-18, M-21..M-23)."""
 
-    __slots__ = (
-        "borrow_requests",
-        "borrow_requests_aborted",
-        "extended_response_latency",
-        "pins",
-        "query_response_latency",
-        "requests",
-        "requests_with_tls",
-        "setup_failed",
-        "setup_succeeded",
-    )
+    __slots__ = TARGET_COUNTERS
 
     def __init__(self) -> None:
         # Attempts to open a server connection (M-10).
@@ -175,7 +186,7 @@ class TargetCounters:
 class ProxyCounters:
     """What CloudWatch does not count: prepared statements and what pinning could not see."""
 
-    __slots__ = ("blind_spots", "statements_held", "statements_injected", "statements_parsed")
+    __slots__ = PROXY_COUNTERS
 
     def __init__(self) -> None:
         # Named statements that clients prepared by protocol.

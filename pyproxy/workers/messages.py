@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from pyproxy.config import Config
 from pyproxy.dashboard.view import Reading
-from pyproxy.metrics.counters import ClientCounters, ProxyCounters, TargetCounters
 from pyproxy.metrics.gauges import TargetGauges
 from pyproxy.targets.failover import Decision
 from pyproxy.targets.target import Limits
@@ -116,6 +115,8 @@ class Happened(NamedTuple):
 
 
 Row = dict[str, object]
+Values = dict[str, int | tuple[list[int], float] | dict[str, int]]
+"""Counters by name: a number, a histogram's counts and total, or numbers by a label."""
 
 
 class Rows(NamedTuple):
@@ -129,7 +130,7 @@ class Rows(NamedTuple):
 class TargetPulse(NamedTuple):
     """One target, as a worker has it."""
 
-    counters: TargetCounters
+    counters: Values
     gauges: TargetGauges
     sessions_lost: int
     keys: frozenset[tuple[int, bytes]]
@@ -139,9 +140,9 @@ class TargetPulse(NamedTuple):
 class Pulse(NamedTuple):
     """All that is counted: once a second, and at the end of each look."""
 
-    endpoints: dict[str, ClientCounters]
+    endpoints: dict[str, Values]
     targets: dict[str, TargetPulse]
-    own: ProxyCounters
+    own: Values
     reading: Reading
     number: int | None = None
     """Of the look that it ends."""

@@ -163,13 +163,15 @@ class Supervisor(App):
             budget.joined(number)
         if self._steered is not None:
             member.send(self._steered)
-        while (message := await member.channel.receive()) is not None:
-            try:
+        try:
+            while (message := await member.channel.receive()) is not None:
                 self._heard(member, message)
-            except Exception:
-                self.log.failure(None)
-            if member.ready and not ready.done():
-                ready.set_result(None)
+                if member.ready and not ready.done():
+                    ready.set_result(None)
+        except Exception:
+            # What else it says can't be relied on: another one begins anew.
+            self.log.failure(None)
+            member.kill()
         member.ready = False
         how = await member.bury()
         self._mourn(member)

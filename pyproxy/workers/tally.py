@@ -8,12 +8,21 @@ was open there is closed.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import add as add_numbers
 from typing import TYPE_CHECKING, Final
 
 from pyproxy.dashboard.view import Reading
-from pyproxy.metrics.counters import ClientCounters, Histogram, ProxyCounters, TargetCounters
+from pyproxy.metrics.counters import (
+    CLIENT_COUNTERS,
+    PROXY_COUNTERS,
+    TARGET_COUNTERS,
+    ClientCounters,
+    Histogram,
+    ProxyCounters,
+    TargetCounters,
+)
 from pyproxy.metrics.gauges import TargetGauges
-from pyproxy.workers.messages import Pulse
+from pyproxy.workers.messages import Pulse, Values
 
 if TYPE_CHECKING:
     from pyproxy.app import App
@@ -77,9 +86,24 @@ class Tally:
         _sum(self._app.counters, self._past_own, [pulse.own for pulse in pulses])
 
 
-def _sum(total: Counters, past: Counters | None, parts: Iterable[Counters]) -> None:
+def _names(counters: Counters) -> tuple[str, ...]:
+    if isinstance(counters, ClientCounters):
+        return CLIENT_COUNTERS
+    return TARGET_COUNTERS if isinstance(counters, TargetCounters) else PROXY_COUNTERS
+
+
+def values_of(counters: Counters) -> Values:
+    """What has been counted, as values that can be sent."""
+    found: Values = {}
+    for name in _names(counters):
+        value = getattr(counters, name)
+        found[name] = (value.counts, value.total) if isinstance(value, Histogram) else value
+    return found
+
+
+def _sum(total: Counters, past: Counters | None, parts: Iterable[Values]) -> None:
     """Make `total` the sum of the others."""
-    for name in total.__slots__:
+    for name in _names(total):
         value = getattr(total, name)
         if isinstance(value, Histogram):
             value.counts[:] = [0] * len(value.counts)
@@ -88,18 +112,21 @@ def _sum(total: Counters, past: Counters | None, parts: Iterable[Counters]) -> N
             value.clear()
         else:
             setattr(total, name, 0)
-    for part in (*parts, *((past,) if past is not None else ())):
+    for part in (*parts, *((values_of(past),) if past is not None else ())):
         add(total, part)
 
 
-def add(total: Counters, part: Counters) -> None:
+def add(total: Counters, part: Values) -> None:
     """Add what one has counted to a total of the same kind."""
-    for name in total.__slots__:
-        ours, theirs = getattr(total, name), getattr(part, name)
-        if isinstance(ours, Histogram):
-            ours.add(theirs)
-        elif isinstance(ours, dict):
-            for key, count in theirs.items():
+    for name, value in part.items():
+        if isinstance(value, int):
+            setattr(total, name, getattr(total, name) + value)
+        elif isinstance(value, dict):
+            ours: dict[str, int] = getattr(total, name)
+            for key, count in value.items():
                 ours[key] = ours.get(key, 0) + count
         else:
-            setattr(total, name, ours + theirs)
+            histogram: Histogram = getattr(total, name)
+            counts, seconds = value
+            histogram.counts[:] = map(add_numbers, histogram.counts, counts)
+            histogram.total += seconds

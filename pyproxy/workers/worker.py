@@ -57,6 +57,7 @@ from pyproxy.workers.messages import (
     Want,
     Welcome,
 )
+from pyproxy.workers.tally import values_of
 
 # How often the counters are sent, whether or not anybody asks, in seconds.
 BEAT: Final = 1.0
@@ -201,6 +202,8 @@ class WorkerApp(App):
         match message:
             case Steer(decision, epoch):
                 self._steer(decision, epoch)
+                # Who has lost a server by it belongs to the same failover.
+                self._channel.send(self._pulse())
                 if decision.writer is not None:
                     self._spawn(self._await_answer(decision.writer))
             case Lease(target, order):
@@ -269,10 +272,10 @@ class WorkerApp(App):
     def _pulse(self, number: int | None = None) -> Pulse:
         readings = self.view.readings
         return Pulse(
-            {name: endpoint.counters for name, endpoint in self.endpoints.items()},
+            {name: values_of(endpoint.counters) for name, endpoint in self.endpoints.items()},
             {
                 target.id: TargetPulse(
-                    target.counters,
+                    values_of(target.counters),
                     readings.gauges(target),
                     target.sessions_lost,
                     frozenset(
@@ -281,7 +284,7 @@ class WorkerApp(App):
                 )
                 for target in self.targets
             },
-            readings.own,
+            values_of(readings.own),
             self.view.reading(),
             number,
         )
