@@ -159,6 +159,8 @@ def test_a_database_that_turns_read_only_gets_no_more_writes(
         with pair.primary.admin() as admin:
             admin.query("ALTER SYSTEM SET default_transaction_read_only = on")
             admin.query("SELECT pg_reload_conf()")
+            # Each backend reads its configuration anew when it gets to it, and nobody can see that.
+            time.sleep(0.3)
             # The first to notice is the client; the probe, 30 s away, is sent at once.
             writer.send(Query("INSERT INTO f_blue VALUES (1)"))
             proxy.wait_for_log("DEMOTED: db-a takes no writes any more")
