@@ -23,11 +23,12 @@ What a query, a login and an idle client cost, beside PgBouncer and a direct con
 machine in one run: {machine}.
 
 Every row is measured in rounds, the peers in turn and in turn backwards, so that what else the
-machine does hits all alike. Shown is the median of {rounds} rounds and, in brackets, the median of
+machine does hits all alike. Shown is the median of {rounds} and, in brackets, the median of
 the rounds' ratios to PgBouncer. Prefer the ratios: absolute figures are this machine's. CPU is user
 and system time of the peer's processes; *plain* is the interpreted build, *compiled* the same
 files through mypyc (`make compile`, and in the container image). Pool {pool}, SCRAM clients, no TLS
-unless said; PgBouncer {version} in transaction mode.
+unless said; PgBouncer {version} in transaction mode. PgBouncer keeps passwords in clear text here, so it derives
+SCRAM keys at each login; it has prepared statements from 1.21 on only.
 """
 
 
@@ -43,7 +44,7 @@ class Report:
         self._parts = [
             INTRODUCTION.format(
                 machine=f"{machine}, {datetime.now(UTC):%Y-%m-%d}, load {os.getloadavg()[0]:.0f}",
-                rounds=rounds,
+                rounds=f"{rounds} round{'s' if rounds > 1 else ''}",
                 pool=POOL,
                 version=version,
             )
