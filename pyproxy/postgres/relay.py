@@ -391,7 +391,8 @@ class Relay(RefusedWrites):
             self.endpoint.observer.setting(self, server, name)
         server.report(name, value)
         if name == SETTING and value == "on" and self.pin is None:
-            server.home.turned_read_only(server)
+            # The database, or a function: a look tells (FO-08).
+            server.home.refuses_writes(server)
         if name == "standard_conforming_strings":
             self.conforming = value != "off"
         elif name == "application_name" and self._resets and value == server.baseline.get(name):

@@ -317,15 +317,22 @@ def test_a_flush_in_the_middle_of_a_series(blue: Blue) -> None:
 
 def test_psycopg_in_its_ordinary_way(blue: Blue) -> None:
     """BEGIN of its own, parameters, prepared on the server from the start."""
-    with psycopg.connect(blue.proxy.dsn(), prepare_threshold=0) as connection:
-        connection.execute("INSERT INTO t_blue VALUES (%s)", (1,))
-        connection.commit()
-        with blue.read_only(), blue.proxy.wire() as other:
-            other.send(Query("INSERT INTO t_blue VALUES (3)"))
-            blue.proxy.wait_for_log("DEMOTED")
-        connection.execute("INSERT INTO t_blue VALUES (%s)", (2,))
-        connection.commit()
-    assert blue.kept()[:2] == [1, 2]
+    with (
+        psycopg.connect(blue.proxy.dsn(), prepare_threshold=0) as connection,
+        ThreadPoolExecutor() as threads,
+    ):
+
+        def write(n: int) -> None:
+            connection.execute("INSERT INTO t_blue VALUES (%s)", (n,))
+            connection.commit()
+
+        write(1)
+        with blue.read_only():
+            written = threads.submit(write, 2)
+            blue.proxy.wait_for_log("DEMOTED: db-a takes no writes any more")
+            assert not written.done()
+        written.result()
+    assert blue.kept() == [1, 2]
 
 
 def test_the_borrow_timeout_ends_the_wait(primary: Postgres, tmp_path: Path) -> None:
