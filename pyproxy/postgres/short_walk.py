@@ -147,24 +147,26 @@ class ShortWalk(Relay):
         naming = self._names()
         sent = data
         name = b""
+        bound = parsed or naming.unnamed
         if data[bind + 6]:
             nul = data.find(0, bind + 6, end)
             name = data[bind + 6 : nul]
-            statement = naming.names.get(name)
+            bound = naming.names.get(name)
             if (
                 parsed is not None
-                or statement is None
-                or statement.verdict is not CLEAN
-                or not server.statements.touch(statement)
+                or bound is None
+                or bound.verdict is not CLEAN
+                or not server.statements.touch(bound)
             ):
                 return False
-            length += len(statement.server_name) - len(name)
-            data = b"".join((HEADER.pack(tag, length), b"\0", statement.server_name, data[nul:]))
+            length += len(bound.server_name) - len(name)
+            data = b"".join((HEADER.pack(tag, length), b"\0", bound.server_name, data[nul:]))
         elif parsed is None and not naming.has_unnamed(server):
             return False
         self.touched = True
         self.statements_seen += 1
         self._pipelined = perf_counter()
+        naming.mentioned = bound
         server.conversation.sync(Series(parsed, name, described))
         server.sent = sent
         server.sent_segment = server.conversation.segment

@@ -50,7 +50,7 @@ class Liar:
                 text = stream.read(int.from_bytes(stream.read(4)) - 4).rstrip(b"\0")
                 if tag != b"Q":
                     return
-                row = backend.DataRow((b"100", b"3", b"0", b"f")).encode()
+                row = backend.DataRow((b"100", b"3", b"0", b"f", b"f")).encode()
                 rows = row if b"max_connections" in text else b""
                 said = text.partition(b"--")[2] or b"SELECT 1"
                 done = backend.CommandComplete(said).encode()
