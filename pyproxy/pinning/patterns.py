@@ -72,7 +72,8 @@ def fits(pattern: Pattern, tokens: Sequence[Token], at: int) -> bool:
             return False
         at += 1
     # SET local.x, SET role.x: what a dot follows is a name, whatever word it is.
-    return at >= len(tokens) or tokens[at].text != "." or tokens[at - 1].text == "."
+    names = words[-1] == _A_NAME or tokens[at - 1].text == "."
+    return names or at >= len(tokens) or tokens[at].text != "."
 
 
 def _is(token: Token, choice: frozenset[str], following: tuple[frozenset[str], ...]) -> bool:

@@ -126,6 +126,7 @@ PINS: dict[str, list[str]] = {
     "PIN-PG-16": ["SET NAMES 'utf8'", "SET TIME ZONE 'UTC'", "SET SESSION TIME ZONE LOCAL"],
     "PIN-PG-21": [
         "SELECT * INTO TEMP t FROM u",
+        "SELECT 1 INTO TEMP pg_temp.t",
         "SELECT 1 INTO TEMPORARY TABLE t",
         "WITH a AS (SELECT 1) SELECT * INTO LOCAL TEMP t FROM a",
         "SELECT 1into temp t",
