@@ -27,17 +27,6 @@ def client() -> Iterator[Clients]:
         yield lambda proxy: stack.enter_context(proxy.wire())
 
 
-def await_writer(proxy: Proxy, name: str, seconds: float = 30.0) -> None:
-    """Wait until a target has the role of the writer."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        for row in proxy.api("targets")["targets"]:
-            if row["id"] == name and row["available"] and row["role"] == "READ_WRITE":
-                return
-        time.sleep(0.02)
-    raise AssertionError(f"{name} is no writer: {proxy.log[-3000:]}")
-
-
 def test_each_client_gets_what_it_deserves_when_the_primary_is_killed(
     pair: Pair, tmp_path: Path, client: Clients
 ) -> None:
@@ -63,7 +52,7 @@ def test_each_client_gets_what_it_deserves_when_the_primary_is_killed(
         assert idle.value("SELECT count(*) FROM f_kept") == "0"
         rows = prepared.ask(Bind("", "mine", (b"41",)), Describe("P", ""), Execute(), Sync())
         assert [r.values for r in rows if r.tag == "D"] == [[b"42"]]
-        await_writer(proxy, "db-b")
+        proxy.await_writer("db-b")
         assert proxy.wait_for_log(
             "Writes moved to db-b after .* 3 in flight or pinned got an error"
         )
@@ -109,7 +98,7 @@ def test_a_frozen_primary_is_replaced_and_never_used_again(
         assert errors_of(busy.read_to_end()) == [
             ("08006", "The database connection was lost in the middle of a request.")
         ]
-        await_writer(proxy, "db-b")
+        proxy.await_writer("db-b")
         assert idle.ask(Query("INSERT INTO f_frozen VALUES (1)"))[-1].tag == "Z"
         pair.primary.cluster.thaw()
         proxy.wait_for_log("SPLIT: db-a can be written to as well")
@@ -133,7 +122,7 @@ def test_a_person_promotes_and_the_proxy_follows(
         idle.send(Query("INSERT INTO f_followed VALUES (1)"))
         pair.standby.cluster.promote()
         assert errors_of(idle.read_ready()) == []
-        await_writer(proxy, "db-b")
+        proxy.await_writer("db-b")
 
 
 def test_without_a_monitoring_secret_a_known_user_probes_and_promotes_nobody(

@@ -12,20 +12,8 @@ import pytest
 
 from tests.support.messages import Query
 from tests.support.pair import Pair
-from tests.support.proxy import Proxy
 
 pytestmark = [pytest.mark.adversity, pytest.mark.timeout(180)]
-
-
-def await_writer(proxy: Proxy, name: str, seconds: float = 30.0) -> None:
-    """Wait until a target has the role of the writer."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        for row in proxy.api("targets")["targets"]:
-            if row["id"] == name and row["available"] and row["role"] == "READ_WRITE":
-                return
-        time.sleep(0.02)
-    raise AssertionError(f"{name} is no writer: {proxy.log[-3000:]}")
 
 
 def test_one_promotion_moves_the_clients_of_all_workers(pair: Pair, tmp_path: Path) -> None:
@@ -47,7 +35,7 @@ def test_one_promotion_moves_the_clients_of_all_workers(pair: Pair, tmp_path: Pa
             assert wire.value("SELECT pg_is_in_recovery()") == "f"
             wire.query("INSERT INTO w_kept VALUES (1)")
         assert idle[0].value("SELECT count(*) FROM w_kept") == "12"
-        await_writer(proxy, "db-b")
+        proxy.await_writer("db-b")
         line = proxy.wait_for_log("Writes moved to db-b after")
         assert "6 in flight or pinned got an error" in line
         assert "first answer" in line
@@ -61,7 +49,7 @@ def test_a_worker_that_comes_later_knows_who_writes(pair: Pair, tmp_path: Path) 
     """A replaced worker is told the roles before it lends anything."""
     with pair.proxy(tmp_path, workers=2) as proxy:
         pair.primary.cluster.kill()
-        await_writer(proxy, "db-b")
+        proxy.await_writer("db-b")
         children = Path(f"/proc/{proxy.pid}/task/{proxy.pid}/children").read_text().split()
         os.kill(int(children[0]), signal.SIGKILL)
         proxy.wait_for_log("has ended .signal 9")

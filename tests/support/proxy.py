@@ -123,6 +123,16 @@ class Proxy:
             time.sleep(0.02)
         raise AssertionError(f"no {pattern!r} within {seconds} s in:\n{self.log[-3000:]}")
 
+    def await_writer(self, name: str, seconds: float = 30.0) -> None:
+        """Wait until a target has the role of the writer."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for row in self.api("targets")["targets"]:
+                if row["id"] == name and row["available"] and row["role"] == "READ_WRITE":
+                    return
+            time.sleep(0.02)
+        raise AssertionError(f"{name} is no writer: {self.log[-3000:]}")
+
     def await_rest(self, seconds: float = 10.0) -> None:
         """Wait until no server is lent, being reset or closed."""
         deadline = time.monotonic() + seconds
