@@ -249,6 +249,9 @@ class Relay(RefusedWrites):
                     ready = True
                     if not hidden:
                         self._answered(server, answered)
+                    if end < size and self._is_done_with(server):
+                        # The database speaks of itself, as its end: that is not for the client.
+                        data, server.tail, size = data[:end], data[end:], end
                 elif tag == backend.ERROR_RESPONSE:
                     renamed = self._on_error(server, data, pos, min(end, size), end <= size)
                     # A Sync of ours ends the segments that only we have asked for.
@@ -294,22 +297,36 @@ class Relay(RefusedWrites):
     def _settle(self, server: ServerConnection) -> None:
         """After an answer: go on with what waited for it; release what is at rest."""
         conversation = server.conversation
+        if server.tail and self._is_done_with(server):
+            self._overhear(server)
         if self._held:
             self._go_on()
+        if self.server is not server:
+            return
         if self.ended:
             # An error may have made the server discard all that was to come, up to a Sync that
             # nobody will send.
             if self._leaving and (conversation.settled or conversation.skipping):
                 self._give_back(server)
-        elif (
-            conversation.at_rest
+        elif self._is_done_with(server):
+            self._release(server)
+
+    def _is_done_with(self, server: ServerConnection) -> bool:
+        """Could the server be given back now?"""
+        return (
+            server.conversation.at_rest
             and self.pin is None
             and not self._passing
-            and not server.tail
-            and self.server is server
             and not self.endpoint.session_mode
-        ):
-            self._release(server)
+        )
+
+    def _overhear(self, server: ServerConnection) -> None:
+        """What a server has said behind its last answer; if it was its end, part without a word."""
+        server.overhear(b"")
+        if server.closing:
+            self.server = None
+            self._portals = None
+            self._resume_reading()
 
     # -- what a reply means --------------------------------------------------------------------
 

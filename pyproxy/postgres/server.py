@@ -58,7 +58,6 @@ class ServerConnection(asyncio.Protocol):
 
     __slots__ = (
         "_close_timer",
-        "_framer",
         "_on_closed",
         "_reset_done",
         "_reset_failed",
@@ -160,7 +159,6 @@ class ServerConnection(asyncio.Protocol):
         self.born = now
         self.idle_since = now
         self._on_closed = on_closed
-        self._framer = Framer(MAX_OWN_MESSAGE)
         self._reset_done: Callable[[ServerConnection], None] | None = None
         self._reset_failed = ""
         # How many queries are unanswered while the one whose row is kept is being answered.
@@ -215,7 +213,7 @@ class ServerConnection(asyncio.Protocol):
         if session is not None:
             session.on_server(self, data)
         elif not self.closing:
-            self._on_own(data)
+            self.overhear(data)
 
     def pause_writing(self) -> None:
         """The database does not take more: the client has to wait."""
@@ -317,8 +315,7 @@ class ServerConnection(asyncio.Protocol):
         self.transport.resume_reading()
         self.transport.write(messages)
         if self.tail:
-            tail, self.tail = self.tail, b""
-            self._on_own(tail)
+            self.overhear(b"")
 
     def forget_application_name(self) -> None:
         """Somebody else has set it: whatever the next client wants has to be set again."""
@@ -338,20 +335,26 @@ class ServerConnection(asyncio.Protocol):
 
     # -- what it says to nobody ------------------------------------------------------------------
 
-    def _on_own(self, data: bytes) -> None:
+    def overhear(self, data: bytes) -> None:
+        """Process bytes that are for no client; those of a message not yet whole stay in `tail`."""
+        framer = Framer(MAX_OWN_MESSAGE)
         try:
-            for tag, body in self._framer.feed(data):
+            messages = framer.feed(self.tail + data)
+            self.tail = framer.rest
+            for tag, body in messages:
                 self._on_message(tag, body)
                 if self.closing:
                     return
         except ProtocolError as error:
             self.abort(f"it is out of step: {error}")
+            return
+        # Not before the last message: it may say that the database ends the connection.
+        if self._reset_done is not None and not self.conversation.owed:
+            self._finish_reset()
 
     def _on_message(self, tag: int, body: bytes) -> None:
         if tag == backend.READY_FOR_QUERY:
             self.conversation.ready(backend.ReadyForQuery.decode(body).status)
-            if not self.conversation.owed and self._reset_done is not None:
-                self._finish_reset()
         elif tag == backend.ERROR_RESPONSE:
             self._on_error(backend.ErrorResponse.decode(body))
         elif tag == backend.PARAMETER_STATUS:

@@ -150,6 +150,37 @@ def test_an_answer_to_nobody_is_nobody_elses(liar: tuple[FakeServer, Proxy]) -> 
         assert client.value("mine again") == "mine again"
 
 
+_FAREWELL = fields(S="FATAL", V="FATAL", C="57P01", M="terminating connection")
+
+
+@pytest.mark.parametrize("split", [0, 4, 20, len(_FAREWELL)])
+def test_an_end_behind_an_answer_is_not_the_clients(
+    liar: tuple[FakeServer, Proxy], split: int
+) -> None:
+    """Lesson 26: who has nothing under way does not hear of the end of a database.
+
+    A database that shuts down says so right behind its last answer; the first `split` bytes of that
+    come with the answer, the rest a moment later.
+    """
+    database, proxy = liar
+    farewell = message(b"E", _FAREWELL)
+
+    def answer(peer: Peer, _tag: bytes, body: bytes) -> None:
+        peer.say(result(body[:-1]) + farewell[: split or len(farewell)])
+        if split:
+            time.sleep(0.1)
+            peer.say(farewell[split:])
+        peer.hang_up()
+
+    with proxy.wire() as client:
+        usual, database.answer = database.answer, answer
+        heard = [client.ask(Query("mine"))]
+        time.sleep(0.2)
+        database.answer = usual
+        heard.append(client.ask(Query("mine again")))
+        assert ["".join(r.tag for r in replies) for replies in heard] == ["TDCZ", "TDCZ"]
+
+
 def test_nonsense_in_a_pipeline(liar: tuple[FakeServer, Proxy]) -> None:
     """Answers to extended messages in the wrong order."""
     database, proxy = liar
