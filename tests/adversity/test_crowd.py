@@ -12,12 +12,19 @@ import psycopg
 import pytest
 
 from tests.support.messages import Query
-from tests.support.postgres import Postgres, temporary_folder
+from tests.support.postgres import Postgres, own_postgres, temporary_folder
 from tests.support.proxy import Proxy, start_proxy
 from tests.support.wire import errors_of
 
 CLIENTS = 100
 SERVERS = 10
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """Of this file alone: its connections are counted."""
+    with own_postgres() as postgres:
+        yield postgres
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ import pytest
 
 from protocol.postgres.startup import CancelRequest
 from tests.support.messages import Query
-from tests.support.postgres import Postgres, temporary_folder
+from tests.support.postgres import Postgres, own_postgres, temporary_folder
 from tests.support.proxy import Proxy, start_proxy
 from tests.support.wire import ClosedByPeer, Silence, Wire, errors_of
 
@@ -40,9 +40,16 @@ _SLEEPING = (
 )
 
 
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """Of this file alone: its connections are counted."""
+    with own_postgres() as postgres:
+        yield postgres
+
+
 @pytest.fixture(autouse=True)
 def nobody_else(postgres: Postgres) -> None:
-    """The database has let go of what the test before had: connections are counted here."""
+    """The database has let go of what the test before had."""
     with postgres.admin() as admin:
         wait_until(lambda: admin.value(_CONNECTIONS) == "0", 40)
 
@@ -447,9 +454,16 @@ def _alive(pid: int) -> bool:
 
 
 def _replaced(proxy: Proxy, before: set[int]) -> bool:
-    """Are there as many workers as before, and other ones?"""
+    """Are there as many workers as before, other ones, and do all of them listen?"""
     now = set(workers(proxy))
-    return len(now) == len(before) and now != before
+    return len(now) == len(before) == _listening(proxy) and now != before
+
+
+def _listening(proxy: Proxy) -> int:
+    """How many sockets listen on its port."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    # The port in hexadecimal behind the address, and 0A for TCP_LISTEN.
+    return sum(int(row[1].split(":")[1], 16) == proxy.port and row[3] == "0A" for row in rows)
 
 
 def _has_key(proxy: Proxy) -> bool:

@@ -81,13 +81,22 @@ def start_postgres(folder: Path, **settings: str) -> Postgres:
     return Postgres(cluster)
 
 
+@contextlib.contextmanager
+def own_postgres() -> Iterator[Postgres]:
+    """A new cluster for as long as it is needed."""
+    with temporary_folder() as folder:
+        postgres = start_postgres(folder)
+        try:
+            yield postgres
+        finally:
+            postgres.cluster.kill()
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """The PostgreSQL of this worker; shared, so leave it as it was."""
-    with temporary_folder() as folder:
-        postgres = start_postgres(folder)
+    with own_postgres() as postgres:
         yield postgres
-        postgres.cluster.kill()
 
 
 @contextlib.contextmanager
