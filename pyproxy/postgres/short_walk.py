@@ -88,8 +88,10 @@ class ShortWalk(Relay):
                 if tag == frontend.QUERY:
                     if length + 1 == len(data) and self._take_query(data):
                         return
-                elif (tag == frontend.BIND or tag == frontend.PARSE) and self._take_series(
-                    data, tag, length
+                elif (
+                    (tag == frontend.BIND or tag == frontend.PARSE)
+                    and length + 1 < len(data)
+                    and self._take_series(data, tag, length)
                 ):
                     return
             if self.server is not None:
@@ -126,6 +128,10 @@ class ShortWalk(Relay):
 
     def _take_series(self, data: bytes, tag: int, length: int) -> bool:
         """Forward a series whose statement is in it or known; False as in `_take_query`."""
+        # First of all: who has to wait for one is looked at when it is there.
+        server = self._server_for(data)
+        if server is None:
+            return self._held
         bind = 0
         parsed = None
         endpoint = self.endpoint
@@ -141,9 +147,6 @@ class ShortWalk(Relay):
         described = _REST.get(data[end:])
         if tag != frontend.BIND or described is None or data[bind + 5] or self._portals is not None:
             return False
-        server = self._server_for(data)
-        if server is None:
-            return self._held
         naming = self._names()
         sent = data
         name = b""
