@@ -30,6 +30,7 @@ from protocol.postgres.conversation import (
     OWED_DESCRIBE,
     OWED_EXECUTE,
     OWED_QUERY,
+    QUERY,
     SYNC,
     Owed,
 )
@@ -102,9 +103,6 @@ class ShortWalk(Relay):
 
     def _take_query(self, data: bytes) -> bool:
         """Forward a Query that changes nothing, or have it wait; False: it has to be walked."""
-        naming = self.naming
-        if naming is not None and not naming.without_unnamed:
-            return False
         server = self._server_for(data)
         if server is None:
             return self._held
@@ -117,8 +115,12 @@ class ShortWalk(Relay):
         self.statements_seen += 1
         self._started = perf_counter()
         server.asked = text
-        server.statements.unnamed = None
-        server.conversation.query(OWED_QUERY)
+        naming = self.naming
+        if naming is None:
+            server.statements.unnamed = None
+            server.conversation.query(OWED_QUERY)
+        else:
+            naming.query(server)
         # As `refused_writes.kept` has it for a request that is whole.
         server.sent = data
         server.sent_segment = server.conversation.segment
@@ -227,7 +229,7 @@ class ShortWalk(Relay):
         owed = conversation.owed[0]
         series = None
         pos = 0
-        if owed is OWED_QUERY:
+        if owed.kind == QUERY and not owed.hidden:
             described = data[0] == backend.ROW_DESCRIPTION
         elif isinstance(owed, Series):
             series = owed
@@ -248,6 +250,8 @@ class ShortWalk(Relay):
         self._resets = self._defaults_name = False
         now = perf_counter()
         if series is None:
+            if owed is not OWED_QUERY:
+                self._changed(server, owed)
             self.endpoint.query_answered(server, now - self._started)
         else:
             if series.parsed is not None:

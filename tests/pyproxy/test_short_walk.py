@@ -223,6 +223,13 @@ PLAYS: dict[str, Play] = {
         (query(b"SELECT 1"), result() + ready()),
         (series(None), CLOSED + ERROR + ready()),
     ],
+    "queries behind the unnamed statement": [
+        (series(), PARSED + BOUND + result() + ready()),
+        (query(b"COMMIT"), done(b"COMMIT") + ready()),
+        (series(), PARSED + BOUND + result() + ready()),
+        (query(b"SELECT x"), ERROR + ready()),
+        (series(None), CLOSED + ERROR + ready()),
+    ],
     "a name": [
         PREPARE,
         (series(None, b"s"), BOUND + result() + ready()),
@@ -281,7 +288,7 @@ async def test_it_leaves_all_as_the_long_walk_does(name: str) -> None:
 @pytest.mark.skipif(not inspect.isfunction(Relay._walk_requests), reason="it is compiled")
 @pytest.mark.parametrize(
     ("name", "walked"),
-    [("a query", 0), ("no rows", 0), ("a series", 0), ("a transaction", 2), ("a name", 2)],
+    [("a query", 0), ("no rows", 0), ("a series", 0), ("a transaction", 1), ("a name", 2)],
 )
 async def test_most_traffic_takes_it(
     name: str, walked: int, monkeypatch: pytest.MonkeyPatch
