@@ -52,6 +52,7 @@ from pyproxy.postgres.servers import Servers, ServerSettings
 from pyproxy.postgres.session import Session
 from pyproxy.postgres.statements import Catalog
 from pyproxy.targets.failover import Decision
+from pyproxy.targets.memory import open_memory
 from pyproxy.targets.monitor import Monitor
 from pyproxy.targets.patroni import Patroni
 from pyproxy.targets.target import Target
@@ -254,6 +255,7 @@ class App:
             tell=self._tell,
             failed=lambda: self.log.failure(None),
             clock=asyncio.get_running_loop().time,
+            memory=open_memory(config, self._tell, time.monotonic),
         )
         if config.failover.patroni:
             patroni = Patroni(

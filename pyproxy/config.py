@@ -213,7 +213,11 @@ class FailoverConfig:
         1.0, "Seconds between two probes of a target; a tenth while degraded.", low=0.05
     )
     failure_threshold: int = key(3, "Failed probes after which a target is down.", low=1)
-    promote: bool = key(True, "Promote the standby ourselves; false: follow whoever does.")
+    promote: bool = key(
+        True,
+        "Promote the standby ourselves, also after a restart, by what `state_dir` remembers; "
+        "false: follow whoever does.",
+    )
     probe_timeout: float = key(1.0, "Seconds that a target may take to answer a probe.", low=0.05)
     maximum_lag_on_failover: int = key(
         1 << 20, "Bytes of WAL that a standby may lack and still be promoted.", low=0
@@ -303,7 +307,11 @@ class Config:
         "session: a client keeps its database connection until it leaves.",
         choices=("transaction", "session"),
     )
-    state_dir: str = key("", "Where what must last is kept. Empty: a folder of the user's.")
+    state_dir: str = key(
+        "",
+        "Where what must last is kept: the development authority, and who the writer was. Empty: "
+        "a folder of the user's.",
+    )
     workers: int = key(
         1, "Processes that serve clients; more than one needs Linux.", low=1, high=64
     )

@@ -13,7 +13,6 @@ import contextlib
 import fcntl
 import importlib.util
 import json
-import os
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +22,7 @@ from pyproxy.auth import addresses
 from pyproxy.auth.certificate_maker import SERVER_DAYS, Maker, Pair
 from pyproxy.auth.certificates import CertificateError
 from pyproxy.auth.openssl_maker import OpensslMaker
+from pyproxy.durable import replace_file
 
 _RENEW_BEFORE: Final = timedelta(days=30)
 
@@ -75,16 +75,16 @@ def _make(folder: Path, files: Files, wanted: tuple[str, ...], now: datetime) ->
         authority = Pair(files.authority.read_bytes(), authority_key.read_bytes())
     else:
         authority = maker.authority()
-        _write(authority_key, authority.private_key, 0o600)
-        _write(files.authority, authority.certificate, 0o644)
+        replace_file(authority_key, authority.private_key, 0o600)
+        replace_file(files.authority, authority.certificate, 0o644)
     server = maker.server(authority, wanted)
     record = {
         "names": list(wanted),
         "not_after": (now + timedelta(days=SERVER_DAYS)).isoformat(),
     }
-    _write(files.private_key, server.private_key, 0o600)
-    _write(files.certificate, server.certificate, 0o644)
-    _write(folder / "server.json", json.dumps(record).encode(), 0o644)
+    replace_file(files.private_key, server.private_key, 0o600)
+    replace_file(files.certificate, server.certificate, 0o644)
+    replace_file(folder / "server.json", json.dumps(record).encode(), 0o644)
 
 
 def _maker() -> Maker:
@@ -94,15 +94,6 @@ def _maker() -> Maker:
 
         return CryptographyMaker()
     return OpensslMaker()
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    """Write a file so that nobody ever sees half of it, or a key that others may read."""
-    draft = path.with_name(f"{path.name}.new")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(data)
-    draft.replace(path)
 
 
 @contextlib.contextmanager

@@ -28,11 +28,15 @@ from pyproxy.targets.target import REFUSES_WRITES, Target
 DATABASE: Final = "postgres"
 
 # The timeline of a primary is the one it writes to: that of the last checkpoint is late after a
-# promotion. Names are qualified: see LIMITS_QUERY.
+# promotion. That of a standby is the newest of what it has received, replayed and checkpointed.
+# Names are qualified: see LIMITS_QUERY.
 _QUESTION: Final = f"""\
 SELECT r.recovering,
 {REFUSES_WRITES},
- CASE WHEN r.recovering THEN (SELECT c.timeline_id FROM pg_catalog.pg_control_checkpoint() c) ELSE
+ CASE WHEN r.recovering THEN greatest(
+  (SELECT c.timeline_id FROM pg_catalog.pg_control_checkpoint() c),
+  (SELECT m.min_recovery_end_timeline FROM pg_catalog.pg_control_recovery() m),
+  (SELECT w.received_tli FROM pg_catalog.pg_stat_get_wal_receiver() w)) ELSE
   ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)
   )::bit(32)::int END,
  pg_catalog.pg_wal_lsn_diff(CASE WHEN r.recovering THEN greatest(

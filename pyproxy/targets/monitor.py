@@ -1,7 +1,8 @@
 """The monitor: probes every target, has it decided who writes, and has that carried out.
 
     targets ── probe ──▶ Watch ──▶ Observations ── decide ──▶ Decision ── steer ──▶ the fleet
-    data path ─ suspect ─▶ probe at once                          └── promote ──▶ a standby
+    data path ─ suspect ─▶ probe at once                          ├── promote ──▶ a standby
+                                                                  └── keep ─────▶ the memory
 
 One task per target, one connection of its own each. A probe that is refused or takes longer than
 `probe_timeout` is a miss; misses in a row make a target suspect, then down. What breaks in the data
@@ -12,7 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Coroutine, Iterable
+from pathlib import Path
 from typing import Final
 
 from pyproxy.config import FailoverConfig
@@ -23,6 +26,7 @@ from pyproxy.targets.failover import (
     State,
     decide,
 )
+from pyproxy.targets.memory import Memory, WriterMemory
 from pyproxy.targets.outage import Outage
 from pyproxy.targets.probe import UNREACHABLE, Probe, ProbeError
 from pyproxy.targets.target import Target
@@ -39,6 +43,8 @@ ANSWER_INTERVAL: Final = 0.01
 ANSWER_PATIENCE: Final = 10.0
 
 _WELL: Final = (State.HEALTHY, State.SPLIT, State.BLIND)
+# A person has to do something.
+_STUCK: Final = (State.DEMOTED, State.DOWN, State.NO_STANDBY, State.UNPROVEN)
 
 Steer = Callable[[Decision, int], None]
 Tell = Callable[[str, str, str], None]
@@ -58,6 +64,7 @@ class Monitor:
         tell: Tell,
         failed: Callable[[], None],
         clock: Callable[[], float],
+        memory: WriterMemory | None = None,
     ) -> None:
         self.settings: Final = settings
         self.watches: Final = [Watch(target, make_probe(target)) for target in targets]
@@ -72,10 +79,17 @@ class Monitor:
         # Who has the role, or had it last, and in which timeline of the database.
         self.writer: str | None = None
         self._timeline = 0
+        self._system = ""
+        self._memory: Final = memory
+        # The file by which an earlier run of the proxy has told who the writer is.
+        self._remembered_in: Path | None = None
         # What an orchestrator says; None when there is none to ask.
         self.leader: str | None = None
+        # Who was asked to take over; None once somebody has.
         self._promoting: str | None = None
         self._promoting_since = 0.0
+        # The same in seconds since 1970, for the memory.
+        self._promoting_at = 0.0
         self._outage: Outage | None = None
         # Sessions ended for want of their server, up to the last look at which all was well: those
         # since then belong to what that look did not see yet.
@@ -86,6 +100,8 @@ class Monitor:
 
     async def start(self) -> None:
         """Look at every target once, then go on for good."""
+        if self._memory is not None:
+            self._recall(await self._memory.recall())
         await asyncio.gather(*(self._look(watch) for watch in self.watches))
         self._decide()
         for watch in self.watches:
@@ -99,6 +115,8 @@ class Monitor:
             await asyncio.wait(self._tasks, timeout=1.0)
         for watch in self.watches:
             watch.probe.close()
+        if self._memory is not None:
+            await self._memory.close()
 
     def suspect(self, target: Target) -> None:
         """Something broke in the data path: look at the target at once."""
@@ -122,7 +140,7 @@ class Monitor:
     def interval(self) -> float:
         """Seconds to the next probe."""
         wide = self.settings.probe_interval
-        if self._promoting is not None:
+        if self.decision.state is State.PROMOTING:
             # Everybody waits for this one moment.
             return wide / PROMOTING_FACTOR
         return wide / DEGRADED_FACTOR if self.degraded else wide
@@ -171,13 +189,12 @@ class Monitor:
 
     def _decide(self) -> None:
         now = self._clock()
-        if self._promoting is not None and now - self._promoting_since > PROMOTION_TIMEOUT:
-            self._tell("WARN", "promotion-failed", f"{self._promoting} is still no primary.")
-            self._promoting = None
         seen = Observations(
             tuple(watch.observe() for watch in self.watches),
             self.writer,
             self._timeline,
+            self._system,
+            self.decision.deposed,
             self.leader,
             self._promoting,
             self._promoting_since,
@@ -187,16 +204,19 @@ class Monitor:
         before, self.decision = self.decision, decide(seen, now)
         self._describe(seen)
         self._carry_out(before, now)
+        self._keep()
 
     def _carry_out(self, before: Decision, now: float) -> None:
         decision = self.decision
         epoch = self.epoch
         if decision.writer is not None:
-            timeline = self._watch(decision.writer).timeline
-            if (decision.writer, timeline) != (self.writer, self._timeline):
+            watch = self._watch(decision.writer)
+            given = (decision.writer, watch.timeline, watch.system)
+            self._promoting = None
+            if not self.epoch or given != (self.writer, self._timeline, self._system):
                 self.epoch += 1
-                self.writer, self._timeline = decision.writer, timeline
-                self._promoting = None
+                self._note_cluster(watch)
+                self.writer, self._timeline, self._system = given
         moved = decision[1:-1] != before[1:-1] or epoch != self.epoch
         if moved or decision.state is not before.state:
             self._note_outage(before, now)
@@ -205,37 +225,81 @@ class Monitor:
         if decision.state is not before.state:
             self._note_state(before)
             self.look_everywhere()
+        elif decision.state in _STUCK and decision.why != before.why:
+            self._note_state(before)
         if decision.state in _WELL:
             self._lost_when_well = self._lost()
         if decision.promote is not None:
             self._promoting, self._promoting_since = decision.promote, now
+            self._promoting_at = time.time()
             self._spawn(self._promote(self._watch(decision.promote)))
 
     async def _promote(self, watch: Watch) -> None:
+        name, slot = watch.target.id, ""
         try:
             async with asyncio.timeout(PROMOTION_TIMEOUT):
+                if self._memory is not None:
+                    # There is no way back from here, also for the next run of the proxy.
+                    await self._memory.settle()
                 await watch.probe.promote()
                 watch.wake.set()
-                while self._promoting == watch.target.id:  # noqa: ASYNC110 - told by a probe
+                while self._promoting == name:  # noqa: ASYNC110 - told by a probe
                     await asyncio.sleep(ANSWER_INTERVAL)
-                slot = await watch.probe.make_slot() if self.writer == watch.target.id else ""
+                if self.writer == name:
+                    slot = await watch.probe.make_slot()
         except ProbeError as error:
-            self._tell("WARN", "promotion-failed", f"{watch.target.id}: {error}")
+            self._tell("WARN", "promotion-failed", f"{name}: {error}")
             # The next decision may be for another one, or for this one again.
             self._promoting_since = self._clock() - PROMOTION_TIMEOUT + 1.0
+            return
         except TimeoutError:
             pass
-        else:
-            if slot:
-                message = f"Slot {slot} on {watch.target.id} waits for the old primary."
-                self._tell("INFO", "slot-created", message)
+        if self.writer != name:
+            self._tell("WARN", "promotion-failed", f"{name} is still no primary.")
+        elif slot:
+            message = f"Slot {slot} on {name} waits for the old primary."
+            self._tell("INFO", "slot-created", message)
+
+    # -- remembering ---------------------------------------------------------------------------
+
+    def _recall(self, memory: Memory | None) -> None:
+        """Go on where an earlier run of the proxy has ended."""
+        if memory is None or self._memory is None:
+            return
+        self._remembered_in = self._memory.path
+        self.writer, self._timeline, self._system = memory[:3]
+        self.decision = self.decision._replace(deposed=memory.deposed)
+        self._promoting, self._promoting_at = memory.promoting, memory.promoting_at
+        # The clock on the wall may have been set since.
+        self._promoting_since = self._clock() - max(time.time() - memory.promoting_at, 0.0)
+        self._watch(memory.writer).remember(memory.system, memory.timeline, memory.position)
+
+    def _keep(self) -> None:
+        """Have that remembered which the next run of the proxy must know."""
+        if self._memory is None or self.writer is None or not self._system:
+            # A writer that nobody may look at tells nothing that could be compared later.
+            return
+        sighting = self._watch(self.writer).sighting
+        assert sighting is not None
+        self._memory.keep(
+            Memory(
+                self.writer,
+                self._timeline,
+                self._system,
+                sighting.position,
+                self.decision.deposed,
+                self._promoting,
+                self._promoting_at if self._promoting else 0.0,
+            )
+        )
 
     # -- telling -------------------------------------------------------------------------------
 
     def _describe(self, seen: Observations) -> None:
         """Write the health of each target in AWS's words, and tell when it changes (TH-01)."""
+        promoting = self._promoting if self.decision.state is State.PROMOTING else None
         for watch, observation in zip(self.watches, seen.targets, strict=True):
-            told = watch.describe(observation, self.decision, self._promoting)
+            told = watch.describe(observation, self.decision, promoting)
             if told is not None:
                 self._tell(*told)
 
@@ -245,18 +309,34 @@ class Monitor:
             return
         level = "INFO" if decision.state in (State.STARTING, State.SUSPECT) else "WARN"
         why = decision.why or "no target takes writes yet"
+        if self._remembered_in and not self.epoch and decision.state in _STUCK:
+            why += (
+                f". That {self.writer} was the writer is remembered in {self._remembered_in}: if "
+                "that is over, stop the proxy, remove the file and start again"
+            )
         event = f"writer-{decision.state.value.lower().replace('_', '-')}"
         if decision.state is not State.STARTING or before.state is not State.STARTING:
             self._tell(level, event, f"{decision.state.value}: {why}.")
+
+    def _note_cluster(self, watch: Watch) -> None:
+        """Tell when the databases are no more those that were known."""
+        if self._system and watch.system not in ("", self._system):
+            message = (
+                f"The databases are of another cluster (system {watch.system}) than those known "
+                f"before (system {self._system}): what was known of these is forgotten."
+            )
+            self._tell("WARN", "cluster-replaced", message)
 
     def _note_outage(self, before: Decision, now: float) -> None:
         """Keep the timeline of a failover."""
         decision, outage = self.decision, self._outage
         if outage is None or outage.successor:
-            if decision.writer == before.writer or before.writer is None:
+            # At the start: who had the role when the proxy was stopped.
+            writer = before.writer if self.epoch else self.writer
+            if decision.writer == writer or writer is None:
                 return
-            first = self._watch(before.writer).failing_since or now
-            outage = self._outage = Outage(before.writer, first, self._lost_when_well)
+            first = self._watch(writer).failing_since or now
+            outage = self._outage = Outage(writer, first, self._lost_when_well)
         if decision.state not in (State.SUSPECT, *_WELL):
             outage.step("detected", now)
         if outage.writer in decision.fenced:

@@ -26,6 +26,8 @@ class Watch:
         # The last answer, though it may be dead by now.
         self.sighting: Sighting | None = None
         self.heard = float("-inf")
+        # It is of an earlier run of the proxy.
+        self.remembered = False
         # Probes missed in a row, and when the first of them was sent.
         self.failures = 0
         self.failing_since = 0.0
@@ -35,11 +37,28 @@ class Watch:
         self._reason = ""
         self._description = ""
 
+    def remember(self, system: str, timeline: int, position: int) -> None:
+        """It was the writer when the proxy ended; what it said last stays known."""
+        self.remembered = True
+        self.sighting = Sighting(
+            in_recovery=False,
+            refuses_writes=False,
+            timeline=timeline,
+            position=position,
+            lag=0.0,
+            system=system,
+            max_connections=0,
+            reserved=0,
+            promotable=False,
+            silence=None,
+        )
+
     # -- what a probe brought ------------------------------------------------------------------
 
     def seen(self, sighting: Sighting, now: float) -> None:
         """The target has answered."""
         self.sighting = sighting
+        self.remembered = False
         self.failures = 0
         self.failing_since = 0.0
         self._blind = False
@@ -74,6 +93,11 @@ class Watch:
         """Of the database, as far as is known."""
         return 0 if self.sighting is None else self.sighting.timeline
 
+    @property
+    def system(self) -> str:
+        """The system identifier of the database, as far as is known."""
+        return "" if self.sighting is None else self.sighting.system
+
     def observe(self) -> Observation:
         """For the decision."""
         target, sighting = self.target.id, self.sighting
@@ -93,13 +117,16 @@ class Watch:
             sighting.promotable,
             self.failing_since,
             self.heard,
+            streaming=sighting.silence is not None,
+            remembered=self.remembered,
         )
 
     def _health(self) -> Health:
         if self.failures:
-            known = self.sighting is not None or self._blind
-            return Health.SUSPECT if known and self.failures < self._threshold else Health.DOWN
-        return Health.UP if self.sighting is not None or self._blind else Health.DOWN
+            return Health.SUSPECT if self.failures < self._threshold else Health.DOWN
+        answered = self._blind or (self.sighting is not None and not self.remembered)
+        # Neither an answer nor a miss: the first probe is on its way.
+        return Health.UP if answered else Health.SUSPECT
 
     def describe(
         self, seen: Observation, decision: Decision, promoting: str | None

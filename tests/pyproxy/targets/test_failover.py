@@ -3,59 +3,25 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, NamedTuple
 
 import pytest
 
-from pyproxy.targets.failover import (
-    PROMOTION_TIMEOUT,
-    Health,
-    Observation,
-    Observations,
-    State,
-    decide,
+from pyproxy.targets.failover import Health, Observations, State, decide
+from pyproxy.targets.target import READ_ONLY, READ_WRITE
+from tests.support.observations import (
+    DOWN,
+    LONG_AGO,
+    NOW,
+    SUSPECT,
+    UP,
+    Case,
+    blind,
+    check,
+    never,
+    primary,
+    seen,
+    standby,
 )
-from pyproxy.targets.target import READ_ONLY, READ_WRITE, UNKNOWN
-
-NOW = 1000.0
-UP, SUSPECT, DOWN = Health.UP, Health.SUSPECT, Health.DOWN
-
-
-def primary(name: str = "a", health: Health = UP, **more: Any) -> Observation:
-    since = 0.0 if health is UP else NOW - 3.0
-    return Observation(name, health, READ_WRITE, position=1000, failing_since=since)._replace(
-        **more
-    )
-
-
-def standby(name: str = "b", health: Health = UP, **more: Any) -> Observation:
-    return Observation(name, health, READ_ONLY, position=1000)._replace(**more)
-
-
-def blind(name: str = "a") -> Observation:
-    return Observation(name, UP, UNKNOWN, timeline=0)
-
-
-def never(name: str) -> Observation:
-    """A target that has not answered since the start."""
-    return Observation(name, DOWN, UNKNOWN, timeline=0)
-
-
-class Case(NamedTuple):
-    name: str
-    seen: Observations
-    state: State
-    writer: str | None
-    readers: str = ""
-    fenced: str = ""
-    promote: str | None = None
-    readerless: bool = False
-
-
-def seen(*targets: Observation, **more: Any) -> Observations:
-    """After a start with `a` as the writer, unless told otherwise."""
-    return Observations(targets, **({"writer": "a", "timeline": 1} | more))
-
 
 CASES = [
     # -- healthy
@@ -100,10 +66,24 @@ CASES = [
     Case(
         "a standby alone is never promoted before a writer was seen",
         seen(never("a"), standby(), writer=None, timeline=0),
-        State.STARTING,
+        State.UNPROVEN,
         None,
         "b",
         "a",
+    ),
+    Case(
+        "only standbys, and nobody knows who wrote",
+        seen(standby("a"), standby("b"), writer=None, timeline=0),
+        State.UNPROVEN,
+        None,
+        "ab",
+    ),
+    Case(
+        "one that may answer the next probe is waited for",
+        seen(never("a")._replace(health=SUSPECT), standby(), writer=None, timeline=0),
+        State.STARTING,
+        None,
+        "b",
     ),
     Case(
         "the probe may not log in: the first target, as configured",
@@ -209,11 +189,60 @@ CASES = [
     ),
     Case(
         "the old one comes back meanwhile: too late",
-        seen(primary(), standby(), promoting="b", promoting_since=NOW - 1),
+        seen(primary(), standby(), promoting="b", promoting_since=NOW - 1, deposed=("a",)),
         State.PROMOTING,
         None,
         "b",
         "a",
+    ),
+    Case(
+        "the old one comes back after the promotion has come to nothing: it goes on",
+        seen(primary(), standby(), promoting="b", promoting_since=LONG_AGO, deposed=("a",)),
+        State.HEALTHY,
+        "a",
+        "b",
+    ),
+    Case(
+        "the old one comes back, and what became of the promotion nobody knows: not used",
+        seen(
+            primary(),
+            standby(health=DOWN),
+            promoting="b",
+            promoting_since=LONG_AGO,
+            deposed=("a",),
+        ),
+        State.NO_STANDBY,
+        None,
+        fenced="ab",
+    ),
+    Case(
+        "the same, and there is another standby",
+        seen(
+            primary(),
+            standby(health=DOWN),
+            standby("c"),
+            promoting="b",
+            promoting_since=LONG_AGO,
+            deposed=("a",),
+        ),
+        State.PROMOTING,
+        None,
+        "c",
+        "ab",
+        promote="c",
+    ),
+    Case(
+        "the same, and the probe may not look at the old one: no writer by configuration either",
+        seen(
+            blind("a"),
+            standby(health=DOWN),
+            promoting="b",
+            promoting_since=LONG_AGO,
+            deposed=("a",),
+        ),
+        State.NO_STANDBY,
+        None,
+        fenced="ab",
     ),
     Case(
         "the promotion comes to nothing: try again",
@@ -221,7 +250,7 @@ CASES = [
             primary(health=DOWN),
             standby(),
             promoting="b",
-            promoting_since=NOW - PROMOTION_TIMEOUT - 1,
+            promoting_since=LONG_AGO,
         ),
         State.PROMOTING,
         None,
@@ -309,6 +338,35 @@ CASES = [
         fenced="b",
         readerless=True,
     ),
+    Case(
+        "the old primary is back as it was, in the writer's timeline: not used either",
+        seen(primary("a"), primary("b", DOWN), writer="b", timeline=1, deposed=("a",)),
+        State.NO_STANDBY,
+        None,
+        fenced="a",
+        readerless=True,
+    ),
+    Case(
+        "the old primary was a standby and promoted while nobody looked",
+        seen(
+            primary("a", timeline=3),
+            primary("b", timeline=2),
+            writer="b",
+            timeline=2,
+            deposed=("a",),
+        ),
+        State.SPLIT,
+        "a",
+        fenced="b",
+        readerless=True,
+    ),
+    Case(
+        "the old primary is back as it was, and is the leader",
+        seen(primary("a"), standby("b"), deposed=("a",), leader="a"),
+        State.HEALTHY,
+        "a",
+        "b",
+    ),
     # -- read-only, planned, blind
     Case(
         "it lives and is a standby: it reads, and whoever did that promotes another",
@@ -367,14 +425,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_the_table(case: Case) -> None:
-    decision = decide(case.seen, NOW)
-    assert decision.state is case.state
-    assert decision.writer == case.writer
-    assert "".join(decision.readers) == case.readers
-    assert "".join(sorted(decision.fenced)) == case.fenced
-    assert decision.promote == case.promote
-    assert decision.readerless == case.readerless
-    assert bool(decision.why) == (decision.state not in (State.HEALTHY, State.STARTING))
+    check(case)
 
 
 def test_every_state_is_in_the_table() -> None:
@@ -393,12 +444,25 @@ def test_whatever_is_seen_there_is_one_writer_and_it_was_seen_writable() -> None
     ]
     first = [kind for kind in kinds if kind.id == "a"]
     second = [kind for kind in kinds if kind.id == "b"]
-    for one, other, writer, leader, promoting, may in itertools.product(
-        first, second, (None, "a", "b"), (None, "a", "b"), (None, "b"), (True, False)
+    for one, other, writer, leader, promoting, may, deposed in itertools.product(
+        first,
+        second,
+        (None, "a", "b"),
+        (None, "a", "b"),
+        (None, "b"),
+        (True, False),
+        ((), ("a",)),
     ):
         timeline = 0 if writer is None else 1
         given = Observations(
-            (one, other), writer, timeline, leader, promoting, NOW - 1, may_promote=may
+            (one, other),
+            writer,
+            timeline,
+            deposed=deposed,
+            leader=leader,
+            promoting=promoting,
+            promoting_since=NOW - 1,
+            may_promote=may,
         )
         decision = decide(given, NOW)
         targets = {"a": one, "b": other}
@@ -407,12 +471,24 @@ def test_whatever_is_seen_there_is_one_writer_and_it_was_seen_writable() -> None
             assert chosen.health is UP and chosen.role == READ_WRITE and not chosen.refuses_writes
             assert chosen.timeline >= timeline
             assert leader in (None, decision.writer)
+            assert (
+                decision.writer not in deposed
+                or leader == decision.writer
+                or chosen.timeline > timeline
+                or (writer == "a" and promoting == "b" and other.role == READ_ONLY)
+            )
+        assert decision.writer not in decision.deposed
+        for old in deposed:
+            assert (
+                old in decision.deposed or old == decision.writer or targets[old].role != READ_WRITE
+            )
         assert decision.writer not in decision.readers
         assert decision.writer not in decision.fenced
         assert not set(decision.readers) & set(decision.fenced)
         for reader in decision.readers:
             assert targets[reader].health is UP and targets[reader].role == READ_ONLY
         if decision.promote is not None:
-            assert may and writer is not None and targets[writer].health is DOWN
+            assert may and writer is not None
+            assert targets[writer].health is DOWN or writer in deposed
             assert targets[decision.promote].role == READ_ONLY
             assert decision.promote != writer and writer in decision.fenced

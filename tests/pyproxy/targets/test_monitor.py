@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from collections.abc import Callable
 from itertools import groupby
+from pathlib import Path
 
 import pytest
 
 from pyproxy.config import FailoverConfig, TargetConfig
-from pyproxy.targets.failover import Decision, State
+from pyproxy.targets.failover import PROMOTION_TIMEOUT, Decision, State
+from pyproxy.targets.memory import Memory, WriterMemory
 from pyproxy.targets.monitor import Monitor
 from pyproxy.targets.probe import AUTH_FAILURE, UNREACHABLE, ProbeError, Sighting
 from pyproxy.targets.target import Target
@@ -30,6 +34,8 @@ class FakeProbe:
         self.looks = 0
         self.promoted = 0
         self.slots = 0
+        # Called when a promotion is asked for.
+        self.on_promote: Callable[[], None] = lambda: None
 
     async def look(self) -> Sighting:
         self.looks += 1
@@ -42,6 +48,7 @@ class FakeProbe:
 
     async def promote(self) -> None:
         self.promoted += 1
+        self.on_promote()
         self.sees = sighting(timeline=2)
 
     async def make_slot(self) -> str:
@@ -55,7 +62,9 @@ class FakeProbe:
 class House:
     """A monitor of two targets, and what it did."""
 
-    def __init__(self, settings: FailoverConfig = SETTINGS) -> None:
+    def __init__(
+        self, settings: FailoverConfig = SETTINGS, *, state_dir: Path | None = None
+    ) -> None:
         self.probes = {
             "a": FakeProbe(sighting()),
             "b": FakeProbe(sighting(in_recovery=True)),
@@ -64,6 +73,15 @@ class House:
         self.steered: list[tuple[Decision, int]] = []
         self.told: list[str] = []
         self.bugs = 0
+        clock = asyncio.get_running_loop().time
+        self.memory: WriterMemory | None = None
+        if state_dir is not None:
+            self.memory = WriterMemory(
+                state_dir / "writer.json",
+                [target.config for target in self.targets.values()],
+                lambda level, event, message: self.told.append(event),
+                clock,
+            )
         self.monitor = Monitor(
             self.targets.values(),
             lambda target: self.probes[target.id],
@@ -71,7 +89,8 @@ class House:
             steer=lambda decision, epoch: self.steered.append((decision, epoch)),
             tell=lambda level, event, message: self.told.append(event),
             failed=self._failed,
-            clock=asyncio.get_running_loop().time,
+            clock=clock,
+            memory=self.memory,
         )
 
     def _failed(self) -> None:
@@ -182,3 +201,85 @@ async def test_probes_are_ten_times_as_frequent_while_anything_is_degraded(degra
     await house.monitor.start()
     assert house.monitor.interval() == pytest.approx(0.01 if degraded else 0.1)
     await house.monitor.stop()
+
+
+# -- what is remembered --------------------------------------------------------------------------
+
+
+async def test_that_a_promotion_was_asked_for_is_on_the_disk_before_it_is(tmp_path: Path) -> None:
+    house = House(state_dir=tmp_path)
+    await house.monitor.start()
+    known: list[dict[str, object]] = []
+    file = tmp_path / "writer.json"
+    house.probes["b"].on_promote = lambda: known.append(json.loads(file.read_text()))
+    house.probes["a"].sees = GONE
+    await house.until(lambda: house.monitor.writer == "b")
+    assert [(m["writer"], m["deposed"], m["promoting"]) for m in known] == [("a", ["a"], "b")]
+    await house.monitor.stop()
+    after = json.loads(file.read_text())
+    assert (after["writer"], after["timeline"], after["promoting"]) == ("b", 2, None)
+
+
+async def test_the_first_writer_of_a_run_begins_an_epoch_though_it_was_one_before(
+    tmp_path: Path,
+) -> None:
+    for _ in range(2):
+        house = House(state_dir=tmp_path)
+        await house.monitor.start()
+        assert house.monitor.epoch == 1
+        assert house.steered[-1][0].writer == "a"
+        await house.monitor.stop()
+    assert "writer-remembered" in house.told
+    assert "failover" not in house.told
+
+
+async def test_a_remembered_writer_gets_all_its_probes_before_it_is_replaced(
+    tmp_path: Path,
+) -> None:
+    house = House(state_dir=tmp_path)
+    await house.monitor.start()
+    await house.monitor.stop()
+    house = House(state_dir=tmp_path)
+    house.probes["a"].sees = GONE
+    await house.monitor.start()
+    assert house.monitor.decision.state is State.SUSPECT
+    asked: list[int] = []
+    house.probes["b"].on_promote = lambda: asked.append(house.probes["a"].looks)
+    await house.until(lambda: house.monitor.writer == "b")
+    assert asked[0] >= SETTINGS.failure_threshold
+    await house.monitor.stop()
+
+
+async def test_a_promotion_under_way_is_waited_for_by_the_next_run(tmp_path: Path) -> None:
+    """PROMOTION_TIMEOUT counts from when it was asked, by the clock on the wall."""
+    for age, promoted in ((5.0, 0), (PROMOTION_TIMEOUT + 1, 1)):
+        folder = tmp_path / str(age)
+        folder.mkdir()
+        house = House(state_dir=folder)
+        assert house.memory is not None
+        memory = Memory("a", 1, "7", 1000, ("a",), "b", time.time() - age)
+        house.memory.keep(memory)
+        await house.memory.settle()
+        house = House(state_dir=folder)
+        house.probes["a"].sees = GONE
+        await house.monitor.start()
+        await house.until(lambda house=house: house.probes["a"].looks > 6)  # type: ignore[misc]
+        assert house.probes["b"].promoted == promoted
+        await house.monitor.stop()
+
+
+async def test_a_promotion_that_comes_to_nothing_gives_the_role_back(tmp_path: Path) -> None:
+    house = House(state_dir=tmp_path)
+    await house.monitor.start()
+
+    def refuse() -> None:
+        raise ProbeError(UNREACHABLE, "permission denied", alive=True)
+
+    house.probes["b"].on_promote = refuse
+    house.probes["a"].sees = GONE
+    await house.until(lambda: "promotion-failed" in house.told)
+    house.probes["a"].sees = sighting()
+    await house.until(lambda: house.monitor.decision.writer == "a")
+    assert house.monitor.decision.deposed == ()
+    await house.monitor.stop()
+    assert json.loads((tmp_path / "writer.json").read_text())["promoting"] is None
