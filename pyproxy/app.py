@@ -136,7 +136,8 @@ class App:
         )
         kind = self._servers_kind()
         self._servers = [self._make_servers(target, kind) for target in self.targets]
-        self.fleet = Fleet(self._servers, self._make_servers(self.targets[0], Servers))
+        lobby, reading_room = (self._make_servers(self.targets[0], Servers) for _ in range(2))
+        self.fleet = Fleet(self._servers, lobby, reading_room)
         await self._watch_targets()
         classifier = Classifier(config.compatibility)
         catalog = Catalog(classifier)
@@ -367,7 +368,7 @@ class App:
         for trouble in self._encryption.reload():
             self._say("WARN", trouble)
         self._spawn(self._look_for_changes())
-        for servers in (*self.fleet, self.fleet.lobby):
+        for servers in self.fleet.everywhere():
             servers.apply(self._server_settings())
         self._enhanced.switch(config.proxy.debug_logging, time.monotonic())
         self._say("INFO", f"The configuration was reloaded: {changes.summary()}")

@@ -191,7 +191,7 @@ class ProxyView:
         now = self._app.now()
         first = [
             borrower
-            for servers in (*self._app.fleet, self._app.fleet.lobby)
+            for servers in self._app.fleet.everywhere()
             for pool in servers.pools
             for borrower in islice(pool.waiting, WAITING)
             if isinstance(borrower, Session)

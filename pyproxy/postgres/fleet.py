@@ -7,6 +7,10 @@ lost its role by force is ended with one error.
 
 A READ_WRITE client is never sent to a standby. While no target has ever taken writes, or the last
 one that did has become a reader, such clients are at home in the lobby, which lends nothing.
+
+A READ_ONLY session is sent to readers that show nothing older than what it may have seen (FO-04).
+Until there is one it waits in the reading room, which lends nothing. Who comes anew goes to any
+reader.
 """
 
 from __future__ import annotations
@@ -28,16 +32,20 @@ if TYPE_CHECKING:
 class Fleet:
     """All servers, by target; in the order of the configuration."""
 
-    def __init__(self, servers: Iterable[Servers], lobby: Servers) -> None:
+    def __init__(self, servers: Iterable[Servers], lobby: Servers, reading_room: Servers) -> None:
         self.servers: Final = tuple(servers)
         self.lobby: Final = lobby
+        self.reading_room: Final = reading_room
         lobby.hold()
+        reading_room.hold()
         self.endpoints: list[Endpoint] = []
         # Where READ_WRITE clients are at home: at the writer or the last one that there was, else
         # in the lobby.
         self.writer = lobby
         # Those whose role is READ_ONLY now.
         self._readers: list[Servers] = []
+        # Those of them to which sessions of lost readers may go.
+        self._caught_up: list[Servers] = []
 
     def __iter__(self) -> Iterator[Servers]:
         return iter(self.servers)
@@ -47,8 +55,12 @@ class Fleet:
         return next(servers for servers in self.servers if servers.target is target)
 
     def at(self, target: Target) -> list[Servers]:
-        """Where clients may wait for a target: its servers, and the lobby if that is here."""
-        return [s for s in (*self.servers, self.lobby) if s.target is target]
+        """Where clients may wait for a target: its servers, and the rooms that lend nothing."""
+        return [s for s in self.everywhere() if s.target is target]
+
+    def everywhere(self) -> tuple[Servers, ...]:
+        """Where clients may be at home."""
+        return (*self.servers, self.lobby, self.reading_room)
 
     def home(self, role: str) -> Servers:
         """Whose servers a new client of an endpoint with this role borrows."""
@@ -67,7 +79,7 @@ class Fleet:
 
     def expire(self) -> None:
         """Refuse those who have waited too long."""
-        for servers in (*self.servers, self.lobby):
+        for servers in self.everywhere():
             servers.pools.expire()
 
     # -- carrying out --------------------------------------------------------------------------
@@ -94,9 +106,10 @@ class Fleet:
                 servers.fence(f"target {name} has lost its role")
             else:
                 servers.hold()
+        self._caught_up = [s for s in self._readers if s.target.id in decision.caught_up]
         self._send_home()
         no_reader = errors.no_reader() if decision.readerless else None
-        for servers in self.servers:
+        for servers in (*self.servers, self.reading_room):
             servers.pools.refuse(None if servers is self.writer else no_reader)
         for servers in (*serving, *self._readers):
             servers.resume()
@@ -104,17 +117,26 @@ class Fleet:
     def _send_home(self) -> None:
         """Move whoever is at home where its role is not any more, the longest wait first."""
         for endpoint in self.endpoints:
-            clients: list[Session | FirstServer] = [*endpoint.sessions, *endpoint.visitors]
-            for client in sorted(clients, key=_waiting_since):
-                if not self._at_home(client.home, endpoint.role):
-                    home = self.home(endpoint.role)
-                    if home is not client.home:
-                        client.move(home)
+            clients: list[tuple[Session | FirstServer, bool]] = [
+                *((session, False) for session in endpoint.sessions),
+                *((visitor, True) for visitor in endpoint.visitors),
+            ]
+            for client, is_new in sorted(clients, key=_waiting_since):
+                home = self._next_home(client.home, endpoint.role, is_new=is_new)
+                if home is not client.home:
+                    client.move(home)
 
-    def _at_home(self, home: Servers, role: str) -> bool:
+    def _next_home(self, home: Servers, role: str, *, is_new: bool) -> Servers:
         if role == READ_WRITE:
-            return home is self.writer
-        return home in self._readers
+            return self.writer
+        if home in self._readers:
+            return home
+        if is_new:
+            return self._reader()
+        if self._caught_up:
+            return min(self._caught_up, key=_load)
+        # A suspect reader may be well. One that was dead may show less than it did, for a while.
+        return home if home.role == READ_ONLY else self.reading_room
 
     # -- readers -------------------------------------------------------------------------------
 
@@ -134,5 +156,5 @@ def _load(servers: Servers) -> float:
     return clients / (limits.max_connections if limits is not None else 1)
 
 
-def _waiting_since(client: Session | FirstServer) -> float:
-    return client.waiting_since
+def _waiting_since(client: tuple[Session | FirstServer, bool]) -> float:
+    return client[0].waiting_since

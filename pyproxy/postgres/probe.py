@@ -51,7 +51,9 @@ SELECT r.recovering,
   + coalesce(pg_catalog.current_setting('reserved_connections', true), '0')::int,
  pg_catalog.has_function_privilege('pg_catalog.pg_promote(boolean, integer)', 'EXECUTE'),
  CASE WHEN r.recovering THEN (SELECT extract(epoch FROM pg_catalog.clock_timestamp()
-  - w.last_msg_receipt_time) FROM pg_catalog.pg_stat_get_wal_receiver() w) END
+  - w.last_msg_receipt_time) FROM pg_catalog.pg_stat_get_wal_receiver() w) END,
+ pg_catalog.pg_wal_lsn_diff(CASE WHEN r.recovering THEN pg_catalog.pg_last_wal_replay_lsn()
+  ELSE pg_catalog.pg_current_wal_lsn() END, '0/0')::bigint
 FROM (SELECT pg_catalog.pg_is_in_recovery() AS recovering) r"""  # noqa: S608 - a constant, too
 
 _PROMOTE: Final = (
@@ -174,7 +176,7 @@ async def _first_row(stream: LoginStream, sql: str) -> tuple[bytes | None, ...]:
 
 def _sighting(row: tuple[bytes | None, ...]) -> Sighting:
     """The answer to _QUESTION."""
-    if len(row) != 10:
+    if len(row) != 11:
         raise ProtocolError(f"{len(row)} columns in answer to a probe")
     text = [(value or b"").decode() for value in row]
     return Sighting(
@@ -188,6 +190,7 @@ def _sighting(row: tuple[bytes | None, ...]) -> Sighting:
         reserved=int(text[7]),
         promotable=text[8] == "t",
         silence=float(text[9]) if text[9] else None,
+        replayed=int(text[10] or 0),
     )
 
 

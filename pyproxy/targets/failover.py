@@ -81,6 +81,9 @@ class Observation(NamedTuple):
     position: int = 0
     """Bytes of WAL that it has written, or received and flushed."""
 
+    replayed: int = 0
+    """Bytes of WAL that a standby has replayed: what its clients see."""
+
     system: str = ""
     """PostgreSQL's system identifier: the same for all that stem from one initdb."""
 
@@ -95,6 +98,9 @@ class Observation(NamedTuple):
 
     streaming: bool = False
     """Has the standby a connection to its primary?"""
+
+    looked: float = float("-inf")
+    """When the probe was sent that brought all this."""
 
     remembered: bool = False
     """This is what an earlier run of the proxy saw; in this one it has not answered."""
@@ -136,6 +142,9 @@ class Decision(NamedTuple):
     """Who gets the writes now; None: nobody, they wait."""
 
     readers: tuple[str, ...] = ()
+    caught_up: tuple[str, ...] = ()
+    """The readers that may have sessions of a reader that is lost (FO-04): see `reading`."""
+
     fenced: tuple[str, ...] = ()
     """Whose connections are ended, and not used."""
 

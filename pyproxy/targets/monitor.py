@@ -29,6 +29,7 @@ from pyproxy.targets.failover import (
 from pyproxy.targets.memory import Memory, WriterMemory
 from pyproxy.targets.outage import Outage
 from pyproxy.targets.probe import UNREACHABLE, Probe, ProbeError
+from pyproxy.targets.reading import Reading, caught_up, follow
 from pyproxy.targets.target import Target
 from pyproxy.targets.watch import Watch
 
@@ -90,6 +91,8 @@ class Monitor:
         self._promoting_since = 0.0
         # The same in seconds since 1970, for the memory.
         self._promoting_at = 0.0
+        # Where the sessions of lost readers may go on.
+        self._reading = Reading()
         self._outage: Outage | None = None
         # Sessions ended for want of their server, up to the last look at which all was well: those
         # since then belong to what that look did not see yet.
@@ -183,7 +186,7 @@ class Monitor:
                 silent = ProbeError(UNREACHABLE, f"no answer within {limit:g} s", alive=False)
                 watch.missed(silent, began, self.settings.failure_threshold)
         else:
-            watch.seen(sighting, self._clock())
+            watch.seen(sighting, began, self._clock())
 
     # -- deciding ------------------------------------------------------------------------------
 
@@ -201,7 +204,12 @@ class Monitor:
             may_promote=self.settings.promote and not self.settings.patroni,
             maximum_lag=self.settings.maximum_lag_on_failover,
         )
-        before, self.decision = self.decision, decide(seen, now)
+        before, decision = self.decision, decide(seen, now)
+        reading = follow(self._reading, decision, seen, now)
+        if reading.shown is None and self._reading.shown is not None:
+            self.look_everywhere()
+        self._reading = reading
+        self.decision = decision._replace(caught_up=caught_up(reading, decision, seen))
         self._describe(seen)
         self._carry_out(before, now)
         self._keep()

@@ -36,6 +36,9 @@ class Sighting(NamedTuple):
     silence: float | None
     """Seconds since a standby last heard from its primary; None when that can't be told."""
 
+    replayed: int
+    """Bytes of WAL that a standby has replayed; of a primary, its position."""
+
 
 class ProbeError(Exception):
     """A probe that saw nothing; `str()` says why."""

@@ -25,7 +25,7 @@ class Watch:
         self.wake = asyncio.Event()
         # The last answer, though it may be dead by now.
         self.sighting: Sighting | None = None
-        self.heard = float("-inf")
+        self.looked = self.heard = float("-inf")
         # It is of an earlier run of the proxy.
         self.remembered = False
         # Probes missed in a row, and when the first of them was sent.
@@ -51,12 +51,14 @@ class Watch:
             reserved=0,
             promotable=False,
             silence=None,
+            replayed=position,
         )
 
     # -- what a probe brought ------------------------------------------------------------------
 
-    def seen(self, sighting: Sighting, now: float) -> None:
-        """The target has answered."""
+    def seen(self, sighting: Sighting, began: float, now: float) -> None:
+        """The target has answered a probe that began at `began`."""
+        self.looked = began
         self.sighting = sighting
         self.remembered = False
         self.failures = 0
@@ -113,11 +115,13 @@ class Watch:
             sighting.refuses_writes,
             sighting.timeline,
             sighting.position,
+            sighting.replayed,
             sighting.system,
             sighting.promotable,
             self.failing_since,
             self.heard,
             streaming=sighting.silence is not None,
+            looked=self.looked,
             remembered=self.remembered,
         )
 

@@ -106,6 +106,48 @@ def test_when_a_reader_dies_its_clients_move_without_an_error(trio: Trio, tmp_pa
         assert {port_of(client) for client in clients} == {trio.second.port}
 
 
+def test_a_session_whose_reader_dies_never_reads_back_in_time(trio: Trio, tmp_path: Path) -> None:
+    """FO-04: it is moved to a reader that shows what it may have seen; who comes anew to any."""
+    with contextlib.ExitStack() as stack:
+        proxy = stack.enter_context(trio.proxy(tmp_path))
+        readers = Readers(proxy, stack)
+        writer = stack.enter_context(proxy.wire())
+        writer.query("CREATE TABLE r_time (n int)")
+        clients = [readers.come() for _ in range(6)]
+        idle, asking = [c for c in clients if port_of(c) == trio.pair.standby.port]
+        settled = next(c for c in clients if port_of(c) == trio.second.port)
+        await_rows(idle, 0, "r_time")
+        await_rows(settled, 0, "r_time")
+        # The other reader receives all, and shows nothing new.
+        with trio.second.admin("postgres") as admin:
+            admin.query("SELECT pg_wal_replay_pause()")
+        writer.query("INSERT INTO r_time VALUES (1)")
+        await_rows(idle, 1, "r_time")
+        trio.pair.standby.cluster.kill()
+        asking.send(Query("SELECT count(*), inet_server_port() FROM r_time"))
+        proxy.wait_for_log("Target db-b is unavailable")
+        assert asking.read_quiet(1.5) == []
+        # They have seen nothing newer than that.
+        assert settled.value("SELECT count(*) FROM r_time") == "0"
+        assert readers.come().value("SELECT count(*) FROM r_time") == "0"
+        with trio.second.admin("postgres") as admin:
+            admin.query("SELECT pg_wal_replay_resume()")
+        port = str(trio.second.port).encode()
+        assert [r.values for r in asking.read_ready() if r.tag == "D"] == [[b"1", port]]
+        assert idle.value("SELECT count(*) FROM r_time") == "1"
+
+
+def await_rows(client: Wire, count: int, table: str) -> None:
+    """Wait until this client sees so many rows."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        row = client.value(f"SELECT count(*) FROM pg_class WHERE relname = '{table}'")
+        if row == "1" and client.value(f"SELECT count(*) FROM {table}") == str(count):
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"not {count} rows in {table}")
+
+
 def test_while_no_reader_answers_clients_wait_and_new_ones_are_let_in(
     pair: Pair, tmp_path: Path
 ) -> None:

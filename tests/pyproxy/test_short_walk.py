@@ -57,7 +57,7 @@ class Stage:
         log = EventLog("default")
         target = Target(TargetConfig(id="db"))
         target.limits = Limits(1, 0, False)
-        servers, lobby = (
+        servers, lobby, reading_room = (
             Servers(
                 target,
                 cast(Any, None),
@@ -68,14 +68,14 @@ class Stage:
                 tls_context=lambda _: None,
                 on_trouble=lambda _: None,
             )
-            for _ in range(2)
+            for _ in range(3)
         )
         switches = CompatibilityConfig()
         classifier = Classifier(switches)
         self.endpoint = Endpoint(
             "default",
             "READ_WRITE",
-            Fleet([servers], lobby),
+            Fleet([servers], lobby, reading_room),
             classifier,
             Catalog(classifier),
             Ledger(),
