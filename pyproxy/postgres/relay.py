@@ -221,15 +221,12 @@ class Relay(RefusedWrites):
         data, server.tail = server.tail + data, b""
         owed = server.conversation.owed
         hiding = bool(owed) and owed[0] is HIDDEN_QUERY
-        size = len(data)
-        pos = keep = 0
+        size, pos, keep, ready = len(data), 0, 0, False
         out: list[bytes] = []
-        ready = False
         if server.passing:
             pos = min(server.passing, size)
             server.passing -= pos
-            if server.passing_dropped:
-                keep = pos
+            keep = pos if server.passing_dropped else 0
         while size - pos >= 5:
             tag, length = read_header(data, pos)
             end = pos + 1 + length
