@@ -357,7 +357,7 @@ class App:
     def apply(self, config: Config) -> None:
         """Take over what of a new configuration can be changed while running."""
         changes = self.config.changes_to(config)
-        self.config = config
+        config = self.config = self.config.reloaded(config)
         self._gate.config = config.proxy
         self._gate.extensions = frozenset(config.extensions)
         authenticator = self._gate.authenticator

@@ -326,10 +326,25 @@ class Config:
         """What a reload would change."""
         return Changes(tuple(_differences(self, new, "")))
 
+    def reloaded(self, new: Config) -> Config:
+        """As a running proxy is after a reload: what needs a restart stays as it is."""
+        kept = {name: getattr(self, name) for name in _AT_START}
+        targets = dataclasses.replace(new.target_group, targets=self.target_group.targets)
+        return dataclasses.replace(new, target_group=targets, **kept)
 
-# Sections that are read once, at the start.
-_AT_START: Final = ("endpoints", "target_group.targets", "secrets", "http", "state_dir")
-_AT_START_TOO: Final = ("pool_mode", "compatibility", "workers", "failover", "monitoring")
+
+# Sections that are read once, at the start; and `target_group.targets`.
+_AT_START: Final = (
+    "endpoints",
+    "secrets",
+    "http",
+    "state_dir",
+    "pool_mode",
+    "compatibility",
+    "workers",
+    "failover",
+    "monitoring",
+)
 
 
 @dataclass(frozen=True)
@@ -346,7 +361,8 @@ class Changes:
     @property
     def need_restart(self) -> tuple[str, ...]:
         """Those that a running proxy does not take over."""
-        return tuple(path for path in self.paths if path.startswith(_AT_START + _AT_START_TOO))
+        at_start = (*_AT_START, "target_group.targets")
+        return tuple(path for path in self.paths if path.startswith(at_start))
 
     def summary(self) -> str:
         """In words, for the log."""

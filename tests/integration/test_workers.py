@@ -260,6 +260,21 @@ def test_a_reload_reaches_all_workers(postgres: Postgres, tmp_path: Path) -> Non
         assert proxy.log.count("The configuration was reloaded") == 1
 
 
+def test_a_worker_that_comes_after_a_reload_listens_where_the_others_do(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    with start_proxy(tmp_path, postgres, workers=2) as proxy:
+        text = proxy.config_file.read_text()
+        proxy.config_file.write_text(text.replace("- port: 0", "- {db_proxy_endpoint_name: b}"))
+        proxy.signal(signal.SIGHUP)
+        proxy.wait_for_log("was reloaded: needs a restart: endpoints")
+        before = set(workers(proxy))
+        os.kill(_pid_of_worker(proxy, 1), signal.SIGKILL)
+        wait_until(functools.partial(_replaced, proxy, before))
+        with clients_at(proxy, {1: 1, 2: 1}) as clients:
+            assert all(wires[0].value("SELECT 1") == "1" for wires in clients.values())
+
+
 def test_a_smaller_budget_is_carried_out(postgres: Postgres, tmp_path: Path) -> None:
     """S-02: a reload that takes places away is obeyed by the workers together."""
     with (

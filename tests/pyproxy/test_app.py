@@ -46,6 +46,24 @@ def configuration(folder: Path) -> Config:
     )
 
 
+async def test_a_reload_leaves_what_needs_a_restart_as_it_runs_and_says_so_each_time(
+    tmp_path: Path, log: io.StringIO
+) -> None:
+    config = configuration(tmp_path)
+    app = App(config)
+    await app.start()
+    try:
+        moved = dataclasses.replace(config, endpoints=(EndpointConfig("other", port=7000),))
+        for times in (1, 2):
+            app.apply(moved)
+            assert log.getvalue().count("was reloaded: needs a restart: endpoints") == times
+            assert app.config.endpoints == config.endpoints
+        app.apply(config)
+        assert "was reloaded: nothing has changed" in log.getvalue()
+    finally:
+        await app.stop()
+
+
 async def test_enhanced_logging_ends_after_its_time_and_a_reload_begins_it_again(
     tmp_path: Path, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:

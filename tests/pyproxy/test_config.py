@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pyproxy import config_reference
-from pyproxy.config import Config, ConfigError
+from pyproxy.config import Config, ConfigError, EndpointConfig, TargetConfig
 from pyproxy.config_file import default_state_dir, load, parse
 
 ROOT = Path(__file__).parents[2]
@@ -291,6 +292,40 @@ def test_changes_are_told_apart() -> None:
     assert changes.need_restart == ("pool_mode",)
     assert changes.summary() == "changed: proxy.debug_logging; needs a restart: pool_mode"
     assert old.changes_to(old).summary() == "nothing has changed"
+
+
+def test_what_needs_a_restart_is_as_it_was_after_a_reload() -> None:
+    """Else a later reload would say that nothing has changed, and a new worker listen elsewhere."""
+    old = read(SMALLEST + "}")
+    later: dict[str, Any] = {
+        "endpoints": (EndpointConfig("other", port=7000),),
+        "secrets": dataclasses.replace(old.secrets, file="/else.yaml"),
+        "http": dataclasses.replace(old.http, port=1),
+        "state_dir": "/else",
+        "pool_mode": "session",
+        "compatibility": dataclasses.replace(old.compatibility, notify="pin"),
+        "workers": 3,
+        "failover": dataclasses.replace(old.failover, promote=False),
+        "monitoring": dataclasses.replace(old.monitoring, user="else"),
+    }
+    pool = dataclasses.replace(old.target_group.connection_pool_config, init_query="SELECT 1")
+    group = dataclasses.replace(old.target_group, connection_pool_config=pool)
+    at_once: dict[str, Any] = {"extensions": ("leak_guard",), "target_group": group}
+    new = dataclasses.replace(old, **later, **at_once)
+    elsewhere = dataclasses.replace(group, targets=(TargetConfig("x", port=9),))
+    new = dataclasses.replace(new, target_group=elsewhere)
+    running = old.reloaded(new)
+    assert running == dataclasses.replace(old, **at_once)
+    changes = running.changes_to(new)
+    assert changes.paths == changes.need_restart
+    assert {path.partition(".")[0] for path in changes.paths} == {*later, "target_group"}
+    assert (
+        old.changes_to(new)
+        .summary()
+        .startswith(
+            "changed: target_group.connection_pool_config.init_query, extensions; needs a restart: "
+        )
+    )
 
 
 def test_the_reference_page_is_written_from_the_keys() -> None:
