@@ -1,4 +1,4 @@
-"""What can be seen of a running proxy: the JSON API's rows and the metrics' readings.
+"""What can be seen of a running proxy: the JSON API's rows.
 
 It reads the rooms when somebody asks and keeps nothing itself, so the hot path owes it nothing.
 """
@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 import pyproxy
-from protocol.postgres.conversation import IDLE
 from pyproxy.build import BUILD
 from pyproxy.dashboard.view import (
     ApplicationRow,
@@ -30,13 +29,11 @@ from pyproxy.dashboard.view import (
     TargetRow,
 )
 from pyproxy.logs import format_address
-from pyproxy.metrics.counters import ClientCounters, ProxyCounters, TargetCounters
-from pyproxy.metrics.gauges import TargetGauges
 from pyproxy.pinning.ledger import remedy
 from pyproxy.pooling.pool import Pool
 from pyproxy.postgres.server import ServerConnection
 from pyproxy.postgres.session import Session
-from pyproxy.targets.target import Target
+from pyproxy.readings import ProxyReadings, in_transaction, pinned
 
 if TYPE_CHECKING:
     from pyproxy.app import App
@@ -55,74 +52,6 @@ PINNED: Final = 4
 
 # Some are born in the same millisecond: their order must not depend on a set's.
 _BORN: Final = attrgetter("born", "id")
-
-
-class ProxyReadings:
-    """The metrics' source: gauges are taken here, now; counters are where they are counted."""
-
-    def __init__(self, app: App) -> None:
-        self._app = app
-
-    @property
-    def own(self) -> ProxyCounters:
-        """The counters that belong to no endpoint and no target."""
-        counters = self._app.counters
-        counters.statements_held = sum(
-            len(session.naming.names)
-            for endpoint in self._app.endpoints.values()
-            for session in endpoint.sessions
-            if session.naming is not None
-        )
-        return counters
-
-    @property
-    def proxy_name(self) -> str:
-        """ProxyName."""
-        return self._app.config.proxy.db_proxy_name
-
-    @property
-    def target_group(self) -> str:
-        """TargetGroup: RDS Proxy has one."""
-        return "default"
-
-    @property
-    def count_extended_queries(self) -> bool:
-        """M-31."""
-        return self._app.config.compatibility.extended_query_metrics
-
-    def endpoints(self) -> Sequence[tuple[str, str, ClientCounters]]:
-        """Name, target role and counters of each endpoint."""
-        roles = {e.db_proxy_endpoint_name: e.target_role for e in self._app.config.endpoints}
-        return [
-            (name, roles.get(name, "READ_WRITE"), endpoint.counters)
-            for name, endpoint in self._app.endpoints.items()
-        ]
-
-    def targets(self) -> Sequence[tuple[str, str, TargetCounters, TargetGauges]]:
-        """Id, role, counters and gauges of each target."""
-        return [(t.id, t.role, t.counters, self.gauges(t)) for t in self._app.targets]
-
-    def gauges(self, target: Target) -> TargetGauges:
-        """One pass over the target's servers."""
-        group = self._app.fleet.of(target)
-        servers = group.all
-        lent = [server for server in servers if server.session is not None]
-        percent = self._app.config.target_group.connection_pool_config.max_connections_percent
-        return TargetGauges(
-            connections=len(servers) + sum(pool.opening for pool in group.pools),
-            with_tls=sum(server.tls for server in servers),
-            borrowed=len(lent),
-            in_transaction=sum(_in_transaction(server) for server in lent),
-            pinned=sum(_pinned(server) for server in lent),
-            max_allowed=target.limits.allowed(percent) if target.limits is not None else 0,
-            available=target.available,
-            asked=target.in_aws_words.state != "REGISTERING",
-            waiting=sum(
-                len(pool.waiting)
-                for servers in self._app.fleet.at(target)
-                for pool in servers.pools
-            ),
-        )
 
 
 class ProxyView:
@@ -268,7 +197,7 @@ class ProxyView:
                     servers=pool.size,
                     idle=len(pool.idle),
                     borrowed=len(pool.lent),
-                    pinned=sum(_pinned(server) for server in pool.lent),
+                    pinned=sum(pinned(server) for server in pool.lent),
                     waiting=len(pool.waiting),
                     longest_wait=now - first.waiting_since if first is not None else 0.0,
                 )
@@ -397,7 +326,7 @@ class ProxyView:
             tls=session.tls,
             state=state,
             server=server.id if server is not None else None,
-            in_transaction=server is not None and _in_transaction(server),
+            in_transaction=server is not None and in_transaction(server),
             pin=session.pin.rule if session.pin is not None else None,
             age=now - session.born,
             state_age=max(now - since, 0.0),
@@ -416,7 +345,7 @@ class ProxyView:
             state=server.state,
             client=session.id if session is not None else None,
             application_name=(session.application_name or "") if session is not None else "",
-            in_transaction=_in_transaction(server),
+            in_transaction=in_transaction(server),
             pin=pin.rule if pin is not None else None,
             age=now - server.born,
             state_age=now - server.idle_since,
@@ -429,7 +358,7 @@ def _doing(session: Session) -> int:
         return PINNED
     if session.server is None:
         return WAITING_CLIENT if session.waiting else IDLE_CLIENT
-    return IN_TRANSACTION if _in_transaction(session.server) else BORROWED
+    return IN_TRANSACTION if in_transaction(session.server) else BORROWED
 
 
 def _instant(seconds: float) -> str:
@@ -442,12 +371,3 @@ def _pool_name(pool: Pool[ServerConnection]) -> str:
     key = pool.key
     settings = "".join(f" {name}={value}" for name, value in key.startup)
     return f"{key.user}@{key.database}{settings}"
-
-
-def _in_transaction(server: ServerConnection) -> bool:
-    """In a transaction, as far as the last answer told; a pinned one counts too (M-15)."""
-    return server.conversation.status != IDLE
-
-
-def _pinned(server: ServerConnection) -> bool:
-    return server.session is not None and server.session.pin is not None

@@ -20,8 +20,9 @@ from pyproxy.dashboard.view import (
 )
 from pyproxy.metrics.counters import ProxyCounters
 from pyproxy.metrics.gauges import TargetGauges
+from pyproxy.readings import ProxyReadings
 from pyproxy.targets.target import Target
-from pyproxy.view import ProxyReadings, ProxyView
+from pyproxy.view import ProxyView
 from pyproxy.workers.messages import Row
 
 if TYPE_CHECKING:
