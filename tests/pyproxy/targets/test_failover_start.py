@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
-from pyproxy.targets.failover import Observations, State, decide
+from pyproxy.targets.failover import Health, Observations, State, decide
 from tests.support.observations import (
     NOW,
     SUSPECT,
@@ -190,3 +192,35 @@ def test_the_table(case: Case) -> None:
 )
 def test_why_nobody_is_promoted_and_what_would_be_right(given: Observations, told: str) -> None:
     assert decide(given, NOW).why == told
+
+
+def test_a_remembered_writer_is_replaced_if_and_only_if_all_is_as_it_should_be() -> None:
+    """Every standby that there may be, and whether or not we may promote."""
+    for health, timeline, system, streaming, position, promotable, may in itertools.product(
+        Health,
+        (1, 2, 3),
+        ("1", "2"),
+        (False, True),
+        (1 << 20, 2 << 20),
+        (True, False),
+        (True, False),
+    ):
+        given = seen(
+            remembered(timeline=2, position=3 << 20, system="1"),
+            standby(
+                health=health,
+                timeline=timeline,
+                system=system,
+                streaming=streaming,
+                position=position,
+                promotable=promotable,
+            ),
+            timeline=2,
+            system="1",
+            may_promote=may,
+        )
+        decision = decide(given, NOW)
+        fits = health is Health.UP and (timeline, system, position) == (2, "1", 2 << 20)
+        assert (decision.promote == "b") == (fits and promotable and may and not streaming)
+        assert decision.writer is None
+        assert decision.why
