@@ -250,22 +250,36 @@ async def test_a_remembered_writer_gets_all_its_probes_before_it_is_replaced(
     await house.monitor.stop()
 
 
+async def interrupted(folder: Path, age: float) -> House:
+    """A run that begins `age` seconds after one that has ended while it promoted."""
+    house = House(state_dir=folder)
+    assert house.memory is not None
+    house.memory.keep(Memory("a", 1, "7", 1000, ("a",), "b", time.time() - age))
+    await house.memory.settle()
+    house = House(state_dir=folder)
+    house.probes["a"].sees = GONE
+    await house.monitor.start()
+    return house
+
+
 async def test_a_promotion_under_way_is_waited_for_by_the_next_run(tmp_path: Path) -> None:
-    """PROMOTION_TIMEOUT counts from when it was asked, by the clock on the wall."""
-    for age, promoted in ((5.0, 0), (PROMOTION_TIMEOUT + 1, 1)):
-        folder = tmp_path / str(age)
-        folder.mkdir()
-        house = House(state_dir=folder)
-        assert house.memory is not None
-        memory = Memory("a", 1, "7", 1000, ("a",), "b", time.time() - age)
-        house.memory.keep(memory)
-        await house.memory.settle()
-        house = House(state_dir=folder)
-        house.probes["a"].sees = GONE
-        await house.monitor.start()
-        await house.until(lambda house=house: house.probes["a"].looks > 6)  # type: ignore[misc]
-        assert house.probes["b"].promoted == promoted
-        await house.monitor.stop()
+    house = await interrupted(tmp_path, age=5.0)
+    await house.until(lambda: house.probes["a"].looks > 10)
+    assert house.monitor.decision.state is State.PROMOTING
+    assert house.probes["b"].promoted == 0
+    house.probes["b"].sees = sighting(timeline=2)
+    await house.until(lambda: house.monitor.writer == "b")
+    await house.monitor.stop()
+
+
+async def test_a_promotion_that_was_under_way_for_too_long_is_asked_for_again(
+    tmp_path: Path,
+) -> None:
+    """PROMOTION_TIMEOUT counts from when it was asked for, by the clock on the wall."""
+    house = await interrupted(tmp_path, age=PROMOTION_TIMEOUT + 1)
+    await house.until(lambda: house.monitor.writer == "b")
+    assert house.probes["b"].promoted == 1
+    await house.monitor.stop()
 
 
 async def test_a_promotion_that_comes_to_nothing_gives_the_role_back(tmp_path: Path) -> None:
