@@ -192,6 +192,12 @@ class Pools(Generic[S]):
         pool.failure, pool.retry_at = "", 0.0
         self.release(pool, server)
 
+    def opened_in_vain(self, pool: Pool[S], why: str) -> None:
+        """A new server has ended before it could be lent; its place is free when it is closed."""
+        pool.opening -= 1
+        pool.size += 1
+        pool.failure, pool.retry_at = why, self._clock() + FIRST_RETRY
+
     def open_failed(self, pool: Pool[S], why: str, error: ProxyError | None) -> None:
         """A server could not be opened. With `error` nobody in line can be helped by waiting."""
         pool.opening -= 1

@@ -303,7 +303,11 @@ class Servers:
             transport.get_extra_info("sockname"),
             transport.get_extra_info("peername"),
         )
-        self.pools.opened(pool, server)
+        if server.closing:
+            # A database that shuts down lets in who was at the door, and says goodbye.
+            self.pools.opened_in_vain(pool, server.closing)
+        else:
+            self.pools.opened(pool, server)
 
     def refuses_writes(self, server: ServerConnection) -> None:
         """A write was refused on it: has the database lost its role? Look at once (FO-08)."""

@@ -181,6 +181,23 @@ def test_an_end_behind_an_answer_is_not_the_clients(
         assert ["".join(r.tag for r in replies) for replies in heard] == ["TDCZ", "TDCZ"]
 
 
+def test_an_end_behind_the_login_is_not_the_clients() -> None:
+    """Lesson 26: who waits for a server does not get one that is gone already."""
+
+    def welcome(peer: Peer) -> None:
+        database.behind_login = message(b"E", _FAREWELL) if database.connections <= 3 else b""
+        peer.say(WELCOME)
+
+    database = FakeServer(honest, welcome)
+    with database, temporary_folder() as folder, start_proxy(folder, database) as proxy:
+        with proxy.wire() as client:
+            assert client.value("mine") == "mine"
+        assert database.connections > 3
+        proxy.await_rest()
+        (pool,) = proxy.api("pools")["pools"]
+        assert (pool["idle"], pool["waiting"]) == (1, 0)
+
+
 def test_nonsense_in_a_pipeline(liar: tuple[FakeServer, Proxy]) -> None:
     """Answers to extended messages in the wrong order."""
     database, proxy = liar

@@ -119,6 +119,8 @@ class FakeServer:
         self.welcome: Callable[[Peer], None] = welcome or (lambda peer: peer.say(WELCOME))
         # Does it hold on to a connection that the proxy has said Terminate on?
         self.lingers = False
+        # What it says in the same breath as the last answer of a login.
+        self.behind_login = b""
         self.connections = 0
         self.peers: list[Peer] = []
         self._listening = socket.create_server((self.host, 0))
@@ -160,7 +162,7 @@ class FakeServer:
                         continue
                     return
                 if tag == b"Q" and b"max_connections" in body:
-                    peer.say(result(*LIMITS))
+                    peer.say(result(*LIMITS) + self.behind_login)
                 elif tag == b"Q" and body.startswith((b"DISCARD", b"ROLLBACK")):
                     peer.say(message(b"C", body), READY)
                 else:
