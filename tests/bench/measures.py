@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.bench.clients import Client, message, storm
 from tests.bench.peers import DATABASE, HOST, USER, Peer
-from tests.support.postgres import PASSWORD
+from tests.support.postgres import PASSWORD, Postgres
 
 Result = dict[str, float]
 # What the bulk measurement asks for: 100,000 rows of some 60 bytes.
@@ -137,11 +137,27 @@ def beside_idle(peer: Peer, count: int, seconds: int) -> Result:
     return {"CPU µs/tx": many, "to that of few": many / few}
 
 
-def storms(peer: Peer, count: int) -> Result:
-    """All at once; whoever is not served is a failure."""
+def storms(peer: Peer, count: int, postgres: Postgres) -> Result:
+    """All at once; whoever is not served is a failure. Then how many connections they share."""
+    peer.stop()
+    others = _connections(postgres)
+    peer.start()
     before = peer.cpu()
     seconds, errors = storm(peer, count)
     if errors:
         raise Failed(f"{len(errors)} of {count} were not served: {errors[0]}")
+    connections = _connections(postgres) - others
     time.sleep(0.5)
-    return {"seconds": seconds, "CPU µs/client": (peer.cpu() - before) / count * 1e6}
+    return {
+        "seconds": seconds,
+        "CPU µs/client": (peer.cpu() - before) / count * 1e6,
+        "connections": connections,
+    }
+
+
+def _connections(postgres: Postgres) -> int:
+    """Those that the database has, of all peers."""
+    with postgres.admin() as admin:
+        return int(
+            admin.value(f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{USER}'") or 0
+        )

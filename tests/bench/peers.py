@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -111,11 +112,19 @@ def direct(postgres: Postgres) -> Peer:
     return peer
 
 
-def pgbouncer(postgres: Postgres, folder: Path, program: str) -> Peer:
+def version_of(program: str) -> tuple[int, ...]:
+    """Of a PgBouncer."""
+    told = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
+    found = re.search(r"(\d+)\.(\d+)\.(\d+)", told)
+    assert found is not None, f"{program} is no PgBouncer"
+    return tuple(map(int, found.groups()))
+
+
+def pgbouncer(postgres: Postgres, folder: Path, program: str, *, prepares: bool) -> Peer:
     """PgBouncer as its manual would have it for this, TLS as far as the client wants it."""
     port = free_port()
     (folder / "users.txt").write_text(f'"{USER}" "{PASSWORD}"\n')
-    settings = {
+    settings: dict[str, object] = {
         "listen_addr": HOST,
         "listen_port": port,
         "unix_socket_dir": "",
@@ -131,6 +140,8 @@ def pgbouncer(postgres: Postgres, folder: Path, program: str) -> Peer:
         "client_tls_cert_file": folder / "cert.pem",
         "client_tls_key_file": folder / "key.pem",
     }
+    if prepares:
+        settings["max_prepared_statements"] = 200
     lines = [f"{name} = {value}" for name, value in settings.items()]
     target = f"{DATABASE} = host={HOST} port={postgres.port}"
     ini = folder / "pgbouncer.ini"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import statistics
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from tests.bench.peers import POOL, Peer
 from tests.support.imports import ROOT
 
 PAGE = ROOT / "docs" / "reference" / "performance.md"
+# Who is compared with, and has no goals.
+OTHERS = ("direct", "pgbouncer")
 INTRODUCTION = """\
 # Performance
 
@@ -32,12 +36,43 @@ SCRAM keys at each login; it has prepared statements from 1.21 on only.
 """
 
 
-class Report:
-    """The tables as they come."""
+@dataclass(frozen=True)
+class Goal:
+    """What a column of a measurement should be, for each build."""
 
-    def __init__(self, peers: list[Peer], rounds: int, version: str) -> None:
+    column: str
+    least: bool
+    """Is it the least that it should be, or the most?"""
+
+    plain: float
+    compiled: float
+    to_pgbouncer: bool = True
+    """Is it the ratio to PgBouncer's, or the figure itself?"""
+
+    def __str__(self) -> str:
+        return f"Goal for {self.column}" + (", to PgBouncer's" if self.to_pgbouncer else "")
+
+    def verdict(self, build: str, rounds: list[Result], base: list[Result]) -> str:
+        """Whether a build meets it, in words."""
+        goal = self.compiled if build == "compiled" else self.plain
+        values = (
+            ratios(rounds, base, self.column) if self.to_pgbouncer else _of(rounds, self.column)
+        )
+        if not values:
+            return ""
+        value = statistics.median(values)
+        met = value >= goal if self.least else value <= goal
+        sign = ">=" if self.least else "<="
+        return f"{build} {sign} {goal:g}: {'met' if met else 'missed'}"
+
+
+class Report:
+    """The tables as they come; with `only`, of those whose title it finds, and no page."""
+
+    def __init__(self, peers: list[Peer], rounds: int, version: str, only: str = "") -> None:
         self._peers = peers
         self._rounds = rounds
+        self._only = only
         machine = (
             f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
         )
@@ -51,9 +86,15 @@ class Report:
         ]
 
     def compare(
-        self, title: str, measure: Callable[[Peer], Result], *, without_direct: bool = False
+        self,
+        title: str,
+        measure: Callable[[Peer], Result],
+        *goals: Goal,
+        without_direct: bool = False,
     ) -> dict[str, list[Result]]:
         """Measure all peers; returns each one's results by round, and adds the table."""
+        if not re.search(self._only, title):
+            return {}
         peers = self._peers[1:] if without_direct else self._peers
         results: dict[str, list[Result]] = {peer.name: [] for peer in peers}
         failures: dict[str, str] = {}
@@ -63,7 +104,12 @@ class Report:
                     results[peer.name].append(measure(peer))
                 except Failed as failure:
                     failures[peer.name] = str(failure)
-        self._parts.append(table(title, results, failures))
+        part = table(title, results, failures)
+        base = results["pgbouncer"]
+        for goal in goals:
+            verdicts = [goal.verdict(n, results[n], base) for n in results if n not in OTHERS]
+            part += f"\n{goal}: {', '.join(filter(None, verdicts))}.\n"
+        self._parts.append(part)
         print(f"\n{self._parts[-1]}", flush=True)
         return results
 
@@ -73,8 +119,9 @@ class Report:
         print(f"\n{text}", flush=True)
 
     def write(self, page: Path = PAGE) -> None:
-        """The page."""
-        page.write_text("\n".join(self._parts), encoding="utf-8")
+        """The page, if all was measured."""
+        if not self._only:
+            page.write_text("\n".join(self._parts), encoding="utf-8")
 
 
 def table(title: str, results: dict[str, list[Result]], failures: dict[str, str]) -> str:
@@ -96,14 +143,23 @@ def table(title: str, results: dict[str, list[Result]], failures: dict[str, str]
 
 def cell(rounds: list[Result], base: list[Result], column: str, name: str) -> str:
     """The median, and the ratio to PgBouncer's."""
-    values = [result[column] for result in rounds]
+    values = _of(rounds, column)
     if not any(values):
         return "-"
     text = figure(statistics.median(values))
-    ratios = [r[column] / b[column] for r, b in zip(rounds, base, strict=False) if b[column]]
-    if name in ("pgbouncer", "direct") or not ratios:
+    compared = ratios(rounds, base, column)
+    if name in OTHERS or not compared:
         return text
-    return f"{text} ({statistics.median(ratios):.2f})"
+    return f"{text} ({statistics.median(compared):.2f})"
+
+
+def ratios(rounds: list[Result], base: list[Result], column: str) -> list[float]:
+    """Of each round, to PgBouncer's figure of the same one."""
+    return [r[column] / b[column] for r, b in zip(rounds, base, strict=False) if b[column]]
+
+
+def _of(rounds: list[Result], column: str) -> list[float]:
+    return [result[column] for result in rounds]
 
 
 def figure(value: float) -> str:
