@@ -110,6 +110,15 @@ class Endpoint:
             server.target_counters.extended_response_latency, seconds
         )
 
+    def repeated(self, session: Session, queries: int, executes: int) -> None:
+        """So many are about to be received once more; the client has sent them once."""
+        counters = self.counters
+        counters.queries -= queries
+        counters.extended_queries -= executes
+        if session.tls:
+            counters.queries_tls -= queries
+            counters.extended_queries_tls -= executes
+
     # -- pinning -------------------------------------------------------------------------------
 
     def pinned(self, session: Session, server: ServerConnection, pin: Pin) -> None:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from pyproxy.metrics.counters import ProxyCounters
 from pyproxy.pinning import audit
+from pyproxy.postgres.doubts import Doubt
+from pyproxy.targets.target import READ_WRITE
 
 if TYPE_CHECKING:
     from pyproxy.logs import EventLog
@@ -26,6 +28,8 @@ EVENT: Final = "pinning-blind-spot"
 CATEGORY: Final = "pinning"
 # Of a long statement the beginning tells which it is.
 _REMEMBERED_TEXT: Final = 2_000
+# What a database that takes no writes any more reports by itself (`refused_writes`), too.
+_READ_ONLY: Final = audit.Finding("setting", "the setting default_transaction_read_only")
 
 
 class Observer:
@@ -132,6 +136,27 @@ class Observer:
         texts: list[bytes],
         *,
         guarded: bool = False,
+    ) -> None:
+        if finding == _READ_ONLY and server.home.role == READ_WRITE:
+            # Perhaps it was the database, and no statement (FO-08).
+            def settled() -> None:
+                if not doubt.turned:
+                    self._say(log, client, server, finding, texts, guarded=guarded)
+
+            doubt = Doubt(settled)
+            server.home.doubts.enter(server.pool, doubt)
+        else:
+            self._say(log, client, server, finding, texts, guarded=guarded)
+
+    def _say(
+        self,
+        log: EventLog,
+        client: int,
+        server: ServerConnection,
+        finding: audit.Finding,
+        texts: list[bytes],
+        *,
+        guarded: bool,
     ) -> None:
         self._counters.blind_spot(finding.kind)
         who = audit.culprit([text for text in texts if text])

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -94,7 +95,13 @@ class Requests(Session):
             if pin is not None:
                 self._pin(server, pin)
             conversation.query(OWED_FUNCTION_CALL)
+        elif tag == frontend.FLUSH:
+            self._on_flush(server)
         return None
+
+    @abstractmethod
+    def _on_flush(self, server: ServerConnection) -> None:
+        """The client waits for all answers that there are."""
 
     def _answer_alone(self, tag: int, end: int) -> tuple[bytes, int]:
         """A message that asks nothing of a database; PostgreSQL ignores stray copy messages."""

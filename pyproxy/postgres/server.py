@@ -23,6 +23,7 @@ from pyproxy.postgres.statements import ServerStatements
 
 if TYPE_CHECKING:
     from pyproxy.pooling.pool import Pool
+    from pyproxy.postgres.doubts import Doubt
     from pyproxy.postgres.servers import Servers
     from pyproxy.postgres.session import Session
     from pyproxy.targets.target import Target
@@ -70,6 +71,7 @@ class ServerConnection(asyncio.Protocol):
         "cancels",
         "closing",
         "conversation",
+        "doubt",
         "epoch",
         "fatal",
         "full",
@@ -135,6 +137,8 @@ class ServerConnection(asyncio.Protocol):
         # The bytes that went up last, and the sync point of the conversation that ends them.
         self.sent = b""
         self.sent_segment = -1
+        # Whether its database takes writes is being asked, and its answer held back until then.
+        self.doubt: Doubt | None = None
         # BackendKeyData: process id and secret, for cancelling.
         self.key = key
         self.conversation = Conversation()

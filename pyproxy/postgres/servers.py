@@ -28,14 +28,19 @@ from pyproxy.pooling.pool import Pool
 from pyproxy.pooling.pools import PoolLimits, Pools
 from pyproxy.postgres.cancel import send_cancel
 from pyproxy.postgres.connect import Connected, Proof, Refused, connect
+from pyproxy.postgres.doubts import Doubts
 from pyproxy.postgres.server import ServerConnection
 from pyproxy.targets.target import READ_ONLY, READ_WRITE, Target
 
 # How long a connection to a database may take to be logged in, in seconds.
 CONNECT_TIMEOUT: Final = 15.0
-# SQLSTATEs of a login that may go well a moment later: starting up or shutting down, no place
-# left (others connect to the database too).
-_PASSING: Final = frozenset({"57P01", "57P02", "57P03", "53300", "53200"})
+# How long it may take where a client's answer waits for what it shows, in seconds.
+ROLE_TIMEOUT: Final = 5.0
+# SQLSTATEs of a database that is starting up or shutting down.
+_GOING: Final = frozenset({"57P01", "57P02", "57P03"})
+# Of a login that may go well a moment later: also no place left (others connect to the database
+# too).
+_PASSING: Final = _GOING | {"53300", "53200"}
 # The database does not accept our password: the secret may have been rotated (AU-11).
 _PASSWORD_REFUSED: Final = frozenset({"28P01", "28000"})
 
@@ -88,6 +93,7 @@ class Servers:
         self._tasks: set[asyncio.Task[None]] = set()
         # Those of them that open a server.
         self._opening: set[asyncio.Task[None]] = set()
+        self.doubts: Final = Doubts(self._takes_no_writes, self._spawn)
         self.pools = self._make_pools()
         self.all: set[ServerConnection] = set()
 
@@ -319,6 +325,23 @@ class Servers:
         if self.role == READ_WRITE:
             self.expire_servers("its database takes no writes any more")
             self.refuses_writes(server)
+
+    async def _takes_no_writes(self, pool: Pool[ServerConnection]) -> bool | None:
+        """Ask the database on a connection made for that; None: it cannot be asked."""
+        try:
+            async with asyncio.timeout(ROLE_TIMEOUT):
+                connected = await self._connect(self.target, pool)
+        except (OSError, TimeoutError, ProtocolError):
+            return None
+        except Refused as refused:
+            # Full, or the password has just been changed: no sign of anything.
+            return None if refused.sqlstate in _GOING else False
+        except Exception:
+            self._log.failure(None)
+            return False
+        connected.stream.transport.close()
+        limits = self.target.limits
+        return limits is not None and (limits.in_recovery or limits.refuses_writes)
 
     # -- coming back ---------------------------------------------------------------------------
 

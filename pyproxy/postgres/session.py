@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from protocol.postgres import frontend
@@ -61,8 +63,8 @@ class Session(asyncio.Protocol, ABC):
         "id",
         "idle_since",
         "naming",
+        "on_borrow",
         "pin",
-        "pin_on_borrow",
         "pool",
         "server",
         "statements_seen",
@@ -101,8 +103,11 @@ class Session(asyncio.Protocol, ABC):
         # The server that it holds, and why for good.
         self.server: ServerConnection | None = None
         self.pin: Pin | None = None
-        # A startup setting that only a server of one's own can have (extension).
-        self.pin_on_borrow = pin_on_borrow
+        # What is to be done with the next server that it is lent, before anything goes up.
+        self.on_borrow: Callable[[ServerConnection], None] | None = None
+        if pin_on_borrow is not None:
+            # A startup setting that only a server of one's own can have (extension).
+            self.on_borrow = partial(self._pin, pin=pin_on_borrow)
         self.naming: Naming | None = None
         # Verdicts of bound portals that will do something when they are executed.
         self._portals: dict[bytes, Verdict] | None = None
@@ -227,8 +232,8 @@ class Session(asyncio.Protocol, ABC):
             self.server_full()
         if server.application_name is not self.application_name:
             self._rename_application(server)
-        if self.pin_on_borrow is not None:
-            self._pin(server, self.pin_on_borrow)
+        if self.on_borrow is not None:
+            self.on_borrow(server)
 
     def _rename_application(self, server: ServerConnection) -> None:
         """Set application_name ahead of the client's request; the client never sees the answer.
@@ -260,6 +265,12 @@ class Session(asyncio.Protocol, ABC):
         self.endpoint.waited(self)
         self._take(server)
         self._go_on()
+
+    def _repeats(self, queries: int, executes: int, _server: ServerConnection) -> None:
+        """So much of what it asked before is asked now once more: that counts once."""
+        self.on_borrow = None
+        self.statements_seen -= queries + executes
+        self.endpoint.repeated(self, queries, executes)
 
     def refused(self, error: ProxyError) -> None:
         """There is no server for us: tell the client, and part."""
@@ -319,6 +330,7 @@ class Session(asyncio.Protocol, ABC):
         """Keep the server until the client ends (C-09). The first reason is the one reported."""
         if self.pin is None:
             self.pin = pin
+            self.on_borrow = None
             self.endpoint.pinned(self, server, pin)
 
     def cancel(self) -> asyncio.Task[None] | None:
@@ -396,6 +408,8 @@ class Session(asyncio.Protocol, ABC):
     def server_lost(self, server: ServerConnection) -> None:
         """The server has gone while it was ours. The session goes too: what it had is lost."""
         self.server = None
+        # What was held back for an answer of it stands in no line.
+        self._held = False
         if self.ended:
             return
         server.target.sessions_lost += 1

@@ -28,6 +28,7 @@ _BEGINS: Final = re.compile(rb"(?i)\s*(?:begin|start)\b")
 _QUOTED: Final = re.compile(rb"'[^']*'|\"[^\"]*\"")
 _HARD: Final = re.compile(rb"\\|\$|--|/\*")
 
+FLUSH: Final = frontend.Flush().encode()
 _ENDS: Final = (frontend.SYNC, frontend.QUERY)
 _REFUSABLE: Final = (frontend.BIND, frontend.EXECUTE)
 _REMARKS: Final = (backend.NOTICE_RESPONSE, backend.PARAMETER_STATUS)
@@ -70,11 +71,17 @@ def prepared_names(sent: bytes, answer: bytes) -> list[bytes]:
     return [body[: body.index(0)] for body in parses[:count]]
 
 
+def counted(sent: bytes) -> tuple[int, int]:
+    """How many queries and how many Executes it is in the metrics."""
+    tags = [message.tag for message in _request(sent)]
+    return tags.count(frontend.QUERY), tags.count(frontend.EXECUTE)
+
+
 def _request(sent: bytes) -> list[Message]:
-    """A Query, or a series up to its Sync; empty for anything else."""
+    """A Query, or a series up to its Sync or without one yet; empty for anything else."""
     messages = [message for message in _cut(sent) if message.tag != frontend.FLUSH]
     ends = [index for index, message in enumerate(messages) if message.tag in _ENDS]
-    return messages if ends == [len(messages) - 1] else []
+    return messages if not ends or ends == [len(messages) - 1] else []
 
 
 def _void_query(text: bytes, replies: list[Message]) -> bool:
@@ -93,12 +100,14 @@ def _void_query(text: bytes, replies: list[Message]) -> bool:
 
 
 def _void_series(request: list[Message], replies: list[Message]) -> bool:
+    # What comes behind a refusal.
+    rest = [backend.READY_FOR_QUERY] if request[-1].tag == frontend.SYNC else []
     for message in request:
         if not replies:
             return False
         reply = replies.pop(0)
         if message.tag in _REFUSABLE and _is_refusal(reply):
-            return [reply.tag for reply in replies] == [backend.READY_FOR_QUERY]
+            return [reply.tag for reply in replies] == rest
         if message.tag == frontend.SYNC:
             return reply.tag == backend.READY_FOR_QUERY and not replies
         if message.tag == frontend.DESCRIBE:

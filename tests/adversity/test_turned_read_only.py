@@ -70,6 +70,10 @@ def primary() -> Iterator[Postgres]:
                     "CREATE FUNCTION put(n int) RETURNS void LANGUAGE plpgsql AS"
                     " 'BEGIN INSERT INTO t_blue VALUES (n); END'"
                 )
+                admin.query(
+                    "CREATE FUNCTION make_read_only() RETURNS void LANGUAGE sql AS $$"
+                    " SELECT set_config('default_transaction_read_only', 'on', false) $$"
+                )
             yield postgres
         finally:
             postgres.cluster.kill()
@@ -251,6 +255,114 @@ def test_a_pinned_session_ends_with_the_one_error(blue: Blue) -> None:
             assert errors_of(replies) == [LOST]
             assert "pinned" in replies[-1].fields["D"]
     assert blue.kept() == []
+
+
+PINS = "SET work_mem = '4MB'"
+# What a session that stays where it is may ask in the meantime.
+MEETINGS = {
+    "at once": (),
+    "a read": (Query("SELECT 1"),),
+    "a transaction": (Query("BEGIN"),),
+    "a read in a transaction": (Query("BEGIN"), Query("SELECT 1")),
+    "a series": (Parse("", "BEGIN"), Bind(), Execute(), Sync()),
+}
+
+
+@pytest.mark.parametrize(
+    ("mode", "monitored", "pieces"),
+    [
+        ("pinned", True, False),
+        ("pinned", False, True),
+        ("session", True, True),
+        ("session", False, False),
+    ],
+)
+def test_a_later_write_of_who_stays_ends_with_the_one_error(
+    primary: Postgres, tmp_path: Path, mode: str, monitored: bool, pieces: bool
+) -> None:
+    """FO-02: whatever has met the change first, and before any probe."""
+    monitoring = {"monitoring": {"secret": MONITOR}} if monitored else {}
+    pool_mode = {"pool_mode": "session"} if mode == "session" else {}
+    with start_proxy(
+        tmp_path,
+        primary,
+        failover={"probe_interval": 30},
+        max_connections_percent=40,
+        **monitoring,
+        **pool_mode,
+    ) as proxy:
+        blue = Blue(primary, proxy)
+        for meeting in MEETINGS.values():
+            with proxy.wire() as client:
+                client.query(PINS)
+                with blue.read_only():
+                    if meeting:
+                        assert errors_of(client.ask(*meeting, ready=ready_of(meeting))) == []
+                    data = Query("INSERT INTO t_blue VALUES (1)").encode()
+                    client.send_in_pieces(data, list(range(1, len(data))) if pieces else [])
+                    assert errors_of(client.read_to_end()) == [LOST], meeting
+        with primary.admin() as admin:
+            assert admin.query("SELECT n FROM t_blue") == []
+
+
+def ready_of(asked: tuple[object, ...]) -> int:
+    return sum(isinstance(message, Query | Sync) for message in asked)
+
+
+def test_a_transaction_that_met_it_ends_with_the_one_error(blue: Blue) -> None:
+    """What it has read it has read; so it cannot begin anew elsewhere."""
+    with blue.proxy.wire() as client:
+        client.query("SELECT 1")
+        with blue.read_only():
+            assert errors_of(client.ask(Query("BEGIN; SELECT 1"))) == []
+            client.send(Query("INSERT INTO t_blue VALUES (1)"))
+            assert errors_of(client.read_to_end()) == [LOST]
+
+
+@pytest.mark.parametrize("pieces", [False, True], ids=["at once", "byte by byte"])
+def test_a_series_that_ends_with_flush_waits(blue: Blue, pieces: bool) -> None:
+    """Its client waits for the answer before it says Sync, as libpq's does in a pipeline."""
+    asked = (Parse("", INSERT), Bind("", "", (b"1",)), Describe("P"), Execute(), Flush())
+    data = b"".join(message.encode() for message in asked)
+    with blue.proxy.wire() as client:
+        client.query("SELECT 1")
+        with blue.read_only():
+            client.send_in_pieces(data, list(range(1, len(data))) if pieces else [])
+            assert [str(reply) for reply in client.read_quiet(0.3)] == []
+            blue.proxy.wait_for_log("DEMOTED: db-a takes no writes any more")
+        assert tags(client.read_until("CE")) == "12TDC"
+        assert tags(client.ask(Sync())) == "Z"
+    assert blue.kept() == [1]
+
+
+def test_a_message_that_still_comes(blue: Blue) -> None:
+    """A long Bind is half-way behind a refused Execute: one error, no 25006."""
+    long = Bind("", "", (b"1" * 600_000,)).encode()
+    with blue.proxy.wire() as client:
+        client.query("SELECT 1")
+        with blue.read_only():
+            client.send(Parse("", INSERT), Bind("", "", (b"1",)), Execute(), long[:300_000])
+            assert errors_of(client.read_to_end()) == [LOST]
+
+
+def test_a_read_that_meets_it_is_no_blind_spot(blue: Blue) -> None:
+    """The database has changed the setting, no statement."""
+    with blue.proxy.wire() as client:
+        client.query("SELECT 1")
+        with blue.read_only():
+            client.query("SELECT 2")
+            blue.proxy.wait_for_log("DEMOTED: db-a takes no writes any more")
+    time.sleep(0.2)
+    assert blue.proxy.metric("pyproxy_pinning_blind_spots_total") == 0
+    assert "blind" not in blue.proxy.log
+
+
+def test_a_function_that_does_it_is_one(blue: Blue) -> None:
+    """Lesson 18: and the next client gets what it has left behind, as on RDS Proxy."""
+    with blue.proxy.wire() as client:
+        client.query("SELECT make_read_only()")
+        blue.proxy.wait_for_log("the setting default_transaction_read_only")
+        assert blue.proxy.metric("pyproxy_pinning_blind_spots_total") == 1
 
 
 def test_a_transaction_begun_before_goes_on(blue: Blue) -> None:

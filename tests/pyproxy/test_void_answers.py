@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from protocol.postgres import backend, frontend
-from pyproxy.postgres.void_answers import is_void, prepared_names
+from pyproxy.postgres.void_answers import counted, is_void, prepared_names
 
 READY = backend.ReadyForQuery(0x49).encode()
 PARSED = backend.ParseComplete().encode()
@@ -17,6 +17,7 @@ PARSE = frontend.Parse(b"mine", b"INSERT", ()).encode()
 BIND = frontend.Bind(b"", b"mine").encode()
 EXECUTE = frontend.Execute(b"", 0).encode()
 SYNC = frontend.Sync().encode()
+FLUSH = frontend.Flush().encode()
 
 
 def refusal(
@@ -65,6 +66,11 @@ NO = refusal()
         (PARSE + BIND + EXECUTE + BIND + EXECUTE + SYNC, PARSED + BOUND + DONE + BOUND, NO + READY, 2, False),
         (BIND + EXECUTE + SYNC, BOUND + BEGUN, READY, 1, True),
         (BIND + EXECUTE + SYNC, BOUND + DONE, READY, 1, False),
+        (PARSE + BIND + EXECUTE + FLUSH, PARSED + BOUND, NO, 1, True),
+        (PARSE + BIND + EXECUTE + FLUSH + BIND, PARSED + BOUND, NO, 2, True),
+        (PARSE + FLUSH + BIND + EXECUTE, PARSED + BOUND, NO, 1, True),
+        (PARSE + BIND + EXECUTE + FLUSH, b"", NO, 1, False),
+        (PARSE + BIND + EXECUTE + FLUSH, PARSED + BOUND, DONE, 1, False),
         (b"", b"", NO + READY, 1, False),
         (b"\xff" * 9, b"", NO + READY, 1, False),
     ],
@@ -78,3 +84,9 @@ def test_the_names_that_were_prepared() -> None:
     other = frontend.Parse(b"", b"INSERT", ()).encode()
     assert prepared_names(PARSE + other + SYNC, PARSED + PARSED + READY) == [b"mine", b""]
     assert prepared_names(PARSE + other + SYNC, PARSED + NO + READY) == [b"mine"]
+
+
+def test_what_it_counts_for() -> None:
+    """M-24, OWN-02."""
+    assert counted(query("INSERT")) == (1, 0)
+    assert counted(PARSE + BIND + EXECUTE + BIND + EXECUTE + SYNC) == (0, 2)

@@ -117,6 +117,8 @@ class FakeServer:
     ) -> None:
         self.answer = answer
         self.welcome: Callable[[Peer], None] = welcome or (lambda peer: peer.say(WELCOME))
+        # What it tells of itself.
+        self.limits = LIMITS
         # Does it hold on to a connection that the proxy has said Terminate on?
         self.lingers = False
         # What it says in the same breath as the last answer of a login.
@@ -162,7 +164,7 @@ class FakeServer:
                         continue
                     return
                 if tag == b"Q" and b"max_connections" in body:
-                    peer.say(result(*LIMITS) + self.behind_login)
+                    peer.say(result(*self.limits) + self.behind_login)
                 elif tag == b"Q" and body.startswith((b"DISCARD", b"ROLLBACK")):
                     peer.say(message(b"C", body), READY)
                 else:

@@ -105,6 +105,13 @@ class Proxy:
                 total += float(line.rsplit(" ", 1)[1])
         return total
 
+    def await_metric(self, name: str, value: float, seconds: float = 10.0, **labels: str) -> None:
+        """Wait until the sum of a metric's series is `value`."""
+        deadline = time.monotonic() + seconds
+        while (now := self.metric(name, **labels)) != value:
+            assert time.monotonic() < deadline, f"{name} is {now}, not {value}"
+            time.sleep(0.02)
+
     def memory(self) -> int:
         """Resident bytes."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
