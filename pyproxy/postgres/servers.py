@@ -59,6 +59,10 @@ class ServerSettings:
     leak_guard: bool = False
 
 
+class _WrongRole(ConnectionAbortedError):
+    """A database is well, and not what is asked of it: a standby for a writer, or the reverse."""
+
+
 class Servers:
     """Opens, resets and closes the servers of one target."""
 
@@ -184,7 +188,6 @@ class Servers:
         """Open one server for `pool` and tell the pools how it went."""
         target = self.target
         target.counters.requests += 1
-        target.misplaced = False
         error: errors.ProxyError | None = None
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
@@ -202,13 +205,13 @@ class Servers:
             if refused.sqlstate not in _PASSING and not rotating:
                 error = errors.request_error(refused.message)
             else:
-                target.trouble = why
+                target.troubled(why)
         except ssl.SSLError as problem:
             why = f"TLS failed: {_tls_problem(problem)}"
-            target.trouble = why
+            target.troubled(why)
         except (OSError, TimeoutError, ProtocolError) as problem:
             why = str(problem) or f"it did not answer within {CONNECT_TIMEOUT:g} s"
-            target.trouble = why
+            target.troubled(why, misplaced=isinstance(problem, _WrongRole))
         except Exception as bug:
             # The place in the budget and those who wait must not be lost with it (invariant 10).
             self._log.failure(None)
@@ -266,7 +269,7 @@ class Servers:
         )
 
     def _check_role(self, connected: Connected) -> None:
-        """Raise ConnectionError unless the database has shown the role that is asked of it.
+        """Raise _WrongRole unless the database has shown the role that is asked of it.
 
         The fence of each connection (lessons 26, 27): what the monitor has seen is a moment old.
         """
@@ -277,10 +280,9 @@ class Servers:
             why = "it is a standby" if limits.in_recovery else "it is set to be read-only"
         elif self.role == READ_ONLY and not limits.in_recovery:
             why = "it is no standby"
-        self.target.misplaced = bool(why)
         if why:
             connected.stream.transport.close()
-            raise ConnectionAbortedError(why)
+            raise _WrongRole(why)
 
     def _opened(self, pool: Pool[ServerConnection], connected: Connected) -> None:
         target = self.target

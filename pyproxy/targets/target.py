@@ -81,7 +81,7 @@ class Target:
         # Why the last attempt to connect failed; empty while it answers.
         self.trouble = ""
         # That was because it lacks the role that is asked of it.
-        self.misplaced = False
+        self._misplaced = False
         # What the monitor says; None while it says nothing, or there is none.
         self.health: TargetHealth | None = None
         # As the monitor saw it last: the timeline and position of its WAL in bytes, and how many
@@ -96,6 +96,11 @@ class Target:
     def id(self) -> str:
         """Its name in the configuration and in the metrics."""
         return self.config.id
+
+    def troubled(self, why: str, *, misplaced: bool = False) -> None:
+        """Connecting has failed; `misplaced`: for want of the role that is asked of it."""
+        self.trouble = why
+        self._misplaced = misplaced
 
     @property
     def available(self) -> bool:
@@ -115,7 +120,7 @@ class Target:
         if self.health is not None:
             return self.health
         if self.trouble:
-            reason = "INVALID_REPLICATION_STATE" if self.misplaced else "CONNECTION_FAILED"
+            reason = "INVALID_REPLICATION_STATE" if self._misplaced else "CONNECTION_FAILED"
             return TargetHealth("UNAVAILABLE", UNKNOWN, reason, self.trouble)
         if self.limits is None:
             return TargetHealth("REGISTERING", UNKNOWN)
