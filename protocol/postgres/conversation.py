@@ -22,7 +22,9 @@ Three rules of PostgreSQL make it more than a queue:
    An error in a simple Query, a FunctionCall or at Sync itself discards nothing.
 2. While the server reads copy data it ignores Sync and Flush, and any other message ends the copy
    with an error that swallows that message (backend/commands/copyfromparse.c, CopyGetData).
-   Such entries are taken out of the queue when the copy starts and when it ends.
+   Such entries are taken out of the queue when the copy starts and when it ends. A COPY that fails
+   before it reads (a trigger does, or a view) has ignored nothing: what it may still answer is
+   counted in `perhaps`, and such a server is for no other client.
 3. Between an extended message and its Sync the session is not at rest even if nothing is owed:
    the implicit transaction is still open (`unsynced`).
 
@@ -82,6 +84,16 @@ class Owed:
         return f"<{'hidden ' if self.hidden else ''}{NAMES[self.kind]}>"
 
 
+class _Copier(Owed):
+    """An Execute whose COPY reads data, and how many Syncs it has read past, if it reads at all."""
+
+    __slots__ = ("ignored",)
+
+    def __init__(self, ignored: int) -> None:
+        super().__init__(EXECUTE)
+        self.ignored = ignored
+
+
 # Most replies carry nothing of their own: one shared entry each, so that the hot path makes none.
 OWED_BIND: Final = Owed(BIND)
 OWED_DESCRIBE: Final = Owed(DESCRIBE)
@@ -99,7 +111,7 @@ _COPY_END: Final = Owed(COPY_END)
 class Conversation:
     """The replies that one server owes, its transaction status and its copy mode."""
 
-    __slots__ = ("_fed", "copying", "owed", "segment", "skipping", "status", "unsynced")
+    __slots__ = ("_fed", "copying", "owed", "perhaps", "segment", "skipping", "status", "unsynced")
 
     def __init__(self) -> None:
         # In the order of the answers to come.
@@ -112,6 +124,8 @@ class Conversation:
         self._fed: bool = False
         # The server discards until Sync, and the client has not sent it yet.
         self.skipping: bool = False
+        # Syncs that a failed COPY may have ignored, or that are answered still.
+        self.perhaps: int = 0
         # Extended messages were sent since the last sync point.
         self.unsynced: bool = False
         # How many sync points were sent: the number of the pipeline segment being sent now. Within
@@ -229,7 +243,7 @@ class Conversation:
         if owed and owed[0].kind == COPY_END:
             self._drop_copy_ends()
         if not owed or owed[0].kind not in (SYNC, QUERY, FUNCTION_CALL):
-            raise ProtocolError(f"a ReadyForQuery that nobody asked for: {self}")
+            self._answer_perhaps()
         if status not in _STATUSES:
             raise ProtocolError(f"a ReadyForQuery of the unknown status {status}")
         answered = owed.popleft()
@@ -259,6 +273,7 @@ class Conversation:
         self._fed = False
         swallowed = self._swallow(intruder=True)
         if copier.kind == EXECUTE:
+            copier = _Copier(sum(entry.kind == SYNC for entry in swallowed))
             self._reopen_pipeline()
         owed.appendleft(copier)
         return swallowed
@@ -283,6 +298,8 @@ class Conversation:
             discarded.append(owed.popleft())
         if not owed:
             self.skipping = True
+        if isinstance(failed, _Copier) and sqlstate not in _READ_TO_THE_END_OF_COPY:
+            self.perhaps += failed.ignored
         return discarded
 
     # -- inside --------------------------------------------------------------------------------
@@ -309,9 +326,19 @@ class Conversation:
         copier = owed.popleft()
         while owed and owed[0].kind == SYNC:
             owed.popleft()
+            if isinstance(copier, _Copier):
+                copier.ignored += 1
         if copier.kind == EXECUTE:
             self._reopen_pipeline()
         owed.appendleft(copier)
+
+    def _answer_perhaps(self) -> None:
+        """A Sync that a COPY was thought to have ignored is answered: it is owed after all."""
+        if not self.perhaps:
+            raise ProtocolError(f"a ReadyForQuery that nobody asked for: {self}")
+        self.perhaps -= 1
+        self.skipping = self.unsynced = False
+        self.owed.appendleft(OWED_SYNC)
 
     def _copied(self, execute: Owed | None) -> None:
         """A COPY has ended well: forget the Syncs that the server ignored, and the end mark."""

@@ -473,6 +473,10 @@ class Relay(RefusedWrites):
                 # What we believed of this server was wrong: parse anew.
                 server.statements.forget_all()
         self._discarded(server, server.conversation.error(sqlstate))
+        if server.conversation.perhaps:
+            server.retiring = (
+                server.retiring or "a Sync ahead of a failed COPY may be answered late"
+            )
         if owed and isinstance(owed[0], Forgetting) and self.naming is not None:
             self.naming.restore(owed[0])
         return renamed

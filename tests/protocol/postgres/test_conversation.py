@@ -146,6 +146,8 @@ AT_REST = {
     ),
     "copy in, extended, Sync in the middle of the data": "> P B E < 1 2 G > d S d c S < C Z",
     "copy in, extended, bad data ahead of a Sync": "> P B E < 1 2 G > d S d c < E:22P04 Z",
+    "copy in, extended, fails before it reads": "> P B D E S < 1 2 n G E:P0001 Z",
+    "copy in, extended, fails before it reads, blind": "> P B E S d c S < 1 2 G E:P0001 Z Z",
     "stray copy data": "> d Q d < C Z > d P d S d < 1 Z",
     "copy in, extended, server fails and the client syncs": "> P B E S < 1 2 G E:22P04 > S < Z",
     "a query in the middle of a copy": "> Q < G > Q < E:08P01 Z",
@@ -193,6 +195,14 @@ def test_an_error_discards_until_sync_and_tells_what() -> None:
 def test_a_message_that_a_copy_swallows_is_told() -> None:
     play = Play().run("> P B E S P S < 1 2 G")
     assert kinds(play.last) == "Sync Parse"
+
+
+def test_a_sync_that_a_failed_copy_may_have_read_past_is_remembered() -> None:
+    """Nobody can tell whether it is answered before the next answer of all has come."""
+    assert Play().run("> P B E S < 1 2 G E:22P02").conversation.perhaps == 1
+    assert Play().run("> P B E < 1 2 G > S d c S < E:22P02 Z").conversation.perhaps == 1
+    assert Play().run("> P B E S < 1 2 G > f S < E:57014 Z").conversation.perhaps == 0
+    assert Play().run("> P B E < 1 2 G > d c S < E:22P02 Z").conversation.perhaps == 0
 
 
 OUT_OF_STEP = {
