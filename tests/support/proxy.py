@@ -41,6 +41,11 @@ _PROGRAM = {
         "-c",
         "import sys; sys.modules['uvloop'] = None; import pyproxy.__main__",
     ),
+    # Gives up a database connection on which nothing arrives after 4 s.
+    "impatient": (
+        "-c",
+        "from pyproxy import stream as s; s.KEEPALIVE = s.KEEPALIVE_PROBES = 2; import pyproxy.__main__",
+    ),
 }
 
 
@@ -208,7 +213,7 @@ def start_proxy(
     loop: str = "uvloop",
     **changes: Any,
 ) -> Iterator[Proxy]:
-    """A proxy of its own for one test; `loop` is "uvloop" or "asyncio"."""
+    """A proxy of its own for one test; `loop` names one of _PROGRAM."""
     config = configuration(postgres, **changes)
     (folder / "pyproxy.yaml").write_text(yaml.safe_dump(config))
     users = ("app", "md5", "clear", "trusted", "rdsproxyadmin")

@@ -1,0 +1,88 @@
+"""A firewall forgets the connections to a database: nothing arrives, and nothing says so.
+
+Nobody probes here: only the kernel can notice, by the options of `stream._watch`. The proxy is
+started with shorter times than 15 s, and goes through a network namespace of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from pyproxy.stream import KEEPALIVE, KEEPALIVE_PROBES, dial
+from tests.support.fake_server import FakeServer, Peer, honest
+from tests.support.far_away import far_away, why_not
+from tests.support.messages import Query
+from tests.support.proxy import start_proxy
+from tests.support.wire import errors_of
+
+pytestmark = [pytest.mark.adversity, pytest.mark.timeout(60)]
+
+LOST = [("08006", "The database connection was lost in the middle of a request.")]
+
+
+def answer(peer: Peer, tag: bytes, body: bytes) -> None:
+    """Never, where it is asked to think."""
+    if not body.startswith(b"think"):
+        honest(peer, tag, body)
+
+
+def test_every_client_in_flight_gets_one_error_and_no_other_does(tmp_path: Path) -> None:
+    """FO-01, E-PG-24: within twice the time of silence that the kernel was told."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    with far_away(lambda: FakeServer(answer)) as (database, wire):
+        target = {"id": "db-a", "host": database.host, "port": database.port}
+        with (
+            start_proxy(
+                tmp_path,
+                database,
+                loop="impatient",
+                target_group={"targets": [target]},
+            ) as proxy,
+            proxy.wire() as idle,
+            proxy.wire() as waiting,
+            proxy.wire() as late,
+        ):
+            idle.query("SELECT 1")
+            # One whose request has arrived, and one whose request is sent into the hole.
+            waiting.send(Query("think"))
+            proxy.await_borrowed(1)
+            late.query("SELECT 1")
+            wire.forget()
+            began = time.monotonic()
+            late.send(Query("SELECT 2"))
+            for client in (waiting, late):
+                assert errors_of(client.read_to_end()) == LOST
+            assert time.monotonic() - began < 7
+            assert [str(reply) for reply in idle.read_quiet(0.1)] == []
+            assert not idle.closed_by_peer
+            wire.heal()
+            assert idle.value("SELECT 3") == "SELECT 3"
+
+
+async def test_the_kernel_is_told() -> None:
+    """What is set on a connection to a database, as the kernel has it."""
+    with FakeServer() as database:
+        stream, _ = await dial(database.host, database.port, "disable", None)
+        try:
+            sock = stream.transport.get_extra_info("socket")
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            expected = {
+                "TCP_KEEPIDLE": KEEPALIVE,
+                "TCP_KEEPINTVL": KEEPALIVE // KEEPALIVE_PROBES,
+                "TCP_KEEPCNT": KEEPALIVE_PROBES,
+                "TCP_USER_TIMEOUT": 2 * KEEPALIVE * 1000,
+            }
+            known = {name: value for name, value in expected.items() if hasattr(socket, name)}
+            assert known == {
+                name: sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in known
+            }
+        finally:
+            stream.transport.close()
+            await asyncio.sleep(0)
