@@ -84,16 +84,6 @@ class Owed:
         return f"<{'hidden ' if self.hidden else ''}{NAMES[self.kind]}>"
 
 
-class _Copier(Owed):
-    """An Execute whose COPY reads data, and how many Syncs it has read past, if it reads at all."""
-
-    __slots__ = ("ignored",)
-
-    def __init__(self, ignored: int) -> None:
-        super().__init__(EXECUTE)
-        self.ignored = ignored
-
-
 # Most replies carry nothing of their own: one shared entry each, so that the hot path makes none.
 OWED_BIND: Final = Owed(BIND)
 OWED_DESCRIBE: Final = Owed(DESCRIBE)
@@ -111,7 +101,17 @@ _COPY_END: Final = Owed(COPY_END)
 class Conversation:
     """The replies that one server owes, its transaction status and its copy mode."""
 
-    __slots__ = ("_fed", "copying", "owed", "perhaps", "segment", "skipping", "status", "unsynced")
+    __slots__ = (
+        "_fed",
+        "_ignored",
+        "copying",
+        "owed",
+        "perhaps",
+        "segment",
+        "skipping",
+        "status",
+        "unsynced",
+    )
 
     def __init__(self) -> None:
         # In the order of the answers to come.
@@ -122,6 +122,8 @@ class Conversation:
         self.copying: bool = False
         # Copy data was sent since then.
         self._fed: bool = False
+        # How many Syncs the COPY has read past, if it reads at all.
+        self._ignored: int = 0
         # The server discards until Sync, and the client has not sent it yet.
         self.skipping: bool = False
         # Syncs that a failed COPY may have ignored, or that are answered still.
@@ -272,8 +274,8 @@ class Conversation:
         self.copying = all(entry.kind == SYNC for entry in owed)
         self._fed = False
         swallowed = self._swallow(intruder=True)
+        self._ignored = sum(entry.kind == SYNC for entry in swallowed)
         if copier.kind == EXECUTE:
-            copier = _Copier(sum(entry.kind == SYNC for entry in swallowed))
             self._reopen_pipeline()
         owed.appendleft(copier)
         return swallowed
@@ -283,6 +285,9 @@ class Conversation:
         self._drop_copy_ends()
         owed = self.owed
         copying, self.copying = self.copying, False
+        ignored, self._ignored = self._ignored, 0
+        if sqlstate not in _READ_TO_THE_END_OF_COPY:
+            self.perhaps += ignored
         if not owed or owed[0].kind in (SYNC, QUERY, FUNCTION_CALL):
             if copying and sqlstate in _READ_TO_THE_END_OF_COPY:
                 query = owed.popleft()
@@ -298,8 +303,6 @@ class Conversation:
             discarded.append(owed.popleft())
         if not owed:
             self.skipping = True
-        if isinstance(failed, _Copier) and sqlstate not in _READ_TO_THE_END_OF_COPY:
-            self.perhaps += failed.ignored
         return discarded
 
     # -- inside --------------------------------------------------------------------------------
@@ -326,8 +329,7 @@ class Conversation:
         copier = owed.popleft()
         while owed and owed[0].kind == SYNC:
             owed.popleft()
-            if isinstance(copier, _Copier):
-                copier.ignored += 1
+            self._ignored += 1
         if copier.kind == EXECUTE:
             self._reopen_pipeline()
         owed.appendleft(copier)
@@ -343,6 +345,7 @@ class Conversation:
     def _copied(self, execute: Owed | None) -> None:
         """A COPY has ended well: forget the Syncs that the server ignored, and the end mark."""
         self.copying = False
+        self._ignored = 0
         query = self.owed.popleft() if execute is None and self.owed else None
         self._swallow(intruder=False)
         if execute is not None:

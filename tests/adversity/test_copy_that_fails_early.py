@@ -78,3 +78,22 @@ def test_it_is_answered_as_on_a_connection_of_ones_own(
                 assert [str(r) for r in client.read_quiet(0)] == []
     assert "out of step" not in proxy.log[log:]
     proxy.await_rest()
+
+
+def test_a_query_that_copies_and_fails_early_harms_nobody_else(
+    postgres: Postgres, proxy: Proxy, tables: None
+) -> None:
+    """Lesson 29: with a Sync ahead of its data it is answered once more; by then it is nobody's."""
+    del tables
+    asked = (Query("COPY t_early FROM STDIN"), Sync())
+    with postgres.wire() as direct:
+        direct.send(*asked)
+        assert tags_of(direct.read_ready(2)) == "GEZZ"
+    with proxy.wire() as other:
+        for _ in range(20):
+            with proxy.wire() as client:
+                client.send(*asked)
+                assert tags_of(client.read_ready()) == "GEZ"
+                for wire in (other, client, other):
+                    assert wire.value("SELECT 'mine'") == "mine"
+    proxy.await_rest()

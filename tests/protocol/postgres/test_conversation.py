@@ -203,6 +203,9 @@ def test_a_sync_that_a_failed_copy_may_have_read_past_is_remembered() -> None:
     assert Play().run("> P B E < 1 2 G > S d c S < E:22P02 Z").conversation.perhaps == 1
     assert Play().run("> P B E S < 1 2 G > f S < E:57014 Z").conversation.perhaps == 0
     assert Play().run("> P B E < 1 2 G > d c S < E:22P02 Z").conversation.perhaps == 0
+    assert Play().run("> Q S < G E:P0001 Z").conversation.perhaps == 1
+    assert Play().run("> Q S < G > d c < C Z").conversation.perhaps == 0
+    assert Play().run("> Q S < G > d c < C Z > Q < E:42P01 Z").conversation.perhaps == 0
 
 
 OUT_OF_STEP = {
