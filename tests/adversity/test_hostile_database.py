@@ -237,7 +237,7 @@ def test_an_end_in_the_middle_of_a_row(liar: tuple[FakeServer, Proxy]) -> None:
     proxy.wait_for_log("he database connection was lost")
 
 
-def flood(peer: Peer, said: Callable[[int], bytes], seconds: float = 2.0) -> None:
+def flood(peer: Peer, said: Callable[[int], bytes], seconds: float = 1.0) -> None:
     deadline = time.monotonic() + seconds
     number = 0
     while time.monotonic() < deadline:
@@ -281,7 +281,7 @@ def test_a_database_that_never_stops_talking(kind: str, moment: str) -> None:
                 client.login("app", PASSWORD, "app")
                 client.send(Query("x"))
                 logged_in = True
-            for _ in range(20):
+            for _ in range(12):
                 if logged_in and not client.closed_by_peer:
                     client.receive(time.monotonic() + 0.1)
                 time.sleep(0.05)

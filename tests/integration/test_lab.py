@@ -68,22 +68,22 @@ def test_an_unknown_exercise_is_wrong_usage() -> None:
 
 
 def test_one_that_is_held_ends_by_control_c_and_removes_what_it_made(folder: Path) -> None:
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "pyproxy", "lab", "run"),
-            *("sixteen-kilobytes", "--short", "--hold", "--log", str(folder / "log")),
-        ],
+    command = (sys.executable, "-m", "pyproxy", "lab", "run", "sixteen-kilobytes", "--short")
+    with subprocess.Popen(
+        [*command, "--hold", "--log", str(folder / "log")],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": str(folder)},
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("Held"):
-            break
-    process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130
-    process.stderr.close()
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("Held"):
+                break
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(30) == 130
+        finally:
+            process.kill()
     assert not list(folder.glob("pyproxy-lab-*"))
     assert "PIN-ALL-01" not in (folder / "log").read_text()
     assert "exceeded the 16384 byte limit" in (folder / "log").read_text()
