@@ -126,9 +126,12 @@ class Proxy:
         self.process.send_signal(number)
 
     def wait_for_log(self, pattern: str, seconds: float = 10.0) -> str:
-        """Wait for a line; returns it."""
+        """Wait for a line; returns it. Who has ended says no more."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        ended = False
+        while time.monotonic() < deadline and not ended:
+            # Asked first: what it wrote last is there by then.
+            ended = self.process.poll() is not None
             for line in self.log.splitlines():
                 if re.search(pattern, line):
                     return line
