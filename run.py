@@ -176,7 +176,8 @@ def installer(interpreter: str) -> list:
 def install(command: list, lock: Path) -> str:
     """Install every package of `lock`, each checked against its hash; return what went wrong."""
     process = subprocess.Popen(
-        [*command, "--require-hashes", "-r", str(lock)],
+        # The lock is complete. To resolve it again is slower, and pip before 23.1 fails at extras.
+        [*command, "--no-deps", "--require-hashes", "-r", str(lock)],
         env=quiet(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
