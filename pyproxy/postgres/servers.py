@@ -226,6 +226,10 @@ class Servers:
         if error is None:
             self._on_trouble(target)
         self.pools.open_failed(pool, why, error)
+        self._try_again(pool)
+
+    def _try_again(self, pool: Pool[ServerConnection]) -> None:
+        """Serve who waits as soon as `pool` may open a server again."""
         self._loop.call_later(max(pool.retry_at - self._loop.time(), 0) + 0.01, self.pools.serve)
 
     async def _connect(self, target: Target, pool: Pool[ServerConnection]) -> Connected:
@@ -314,6 +318,7 @@ class Servers:
         if server.closing:
             # A database that shuts down lets in who was at the door, and says goodbye.
             self.pools.opened_in_vain(pool, server.closing)
+            self._try_again(pool)
         else:
             self.pools.opened(pool, server)
 
