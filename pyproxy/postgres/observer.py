@@ -12,6 +12,7 @@ that has anything which was not there after its login is reset and proven clean,
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from pyproxy.metrics.counters import ProxyCounters
@@ -137,16 +138,18 @@ class Observer:
         *,
         guarded: bool = False,
     ) -> None:
-        if finding == _READ_ONLY and server.home.role == READ_WRITE:
-            # Perhaps it was the database, and no statement (FO-08).
-            def settled() -> None:
-                if not doubt.turned:
-                    self._say(log, client, server, finding, texts, guarded=guarded)
+        say = partial(self._say, log, client, server, finding, texts, guarded=guarded)
+        if finding != _READ_ONLY or server.home.role != READ_WRITE:
+            say()
+            return
 
-            doubt = Doubt(settled)
-            server.home.doubts.enter(server.pool, doubt)
-        else:
-            self._say(log, client, server, finding, texts, guarded=guarded)
+        # Perhaps it was the database, and no statement (FO-08).
+        def settled() -> None:
+            if not doubt.turned:
+                say()
+
+        doubt = Doubt(settled)
+        server.home.doubts.enter(server.pool, doubt)
 
     def _say(
         self,
