@@ -16,6 +16,8 @@ from tests.support.postgres import Postgres, own_postgres, temporary_folder
 from tests.support.proxy import Proxy, start_proxy
 from tests.support.wire import errors_of
 
+pytestmark = pytest.mark.adversity
+
 CLIENTS = 100
 SERVERS = 10
 

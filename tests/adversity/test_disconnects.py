@@ -16,6 +16,8 @@ from tests.support.postgres import Postgres, temporary_folder
 from tests.support.proxy import Proxy, start_proxy
 from tests.support.wire import Wire
 
+pytestmark = pytest.mark.adversity
+
 
 @pytest.fixture(scope="module")
 def narrow(postgres: Postgres) -> Iterator[Proxy]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from tests.support.fake_server import READY, FakeServer, Peer, error, honest
 from tests.support.messages import Bind, CopyData, CopyDone, Execute, Parse, Query, Sync, message
 from tests.support.postgres import Postgres, temporary_folder
 from tests.support.proxy import start_proxy
 from tests.support.wire import Wire, tags_of
+
+pytestmark = pytest.mark.adversity
 
 MEGABYTE = 1 << 20
 

@@ -15,6 +15,8 @@ from tests.support.postgres import PASSWORD, Postgres, temporary_folder
 from tests.support.proxy import Proxy, start_proxy
 from tests.support.wire import Wire
 
+pytestmark = pytest.mark.adversity
+
 CROWD = 1500
 MEGABYTE = 1 << 20
 

@@ -31,6 +31,8 @@ from tests.support.postgres import PASSWORD, temporary_folder
 from tests.support.proxy import Proxy, start_proxy
 from tests.support.wire import LoginFailed, Wire
 
+pytestmark = pytest.mark.adversity
+
 MEGABYTE = 1 << 20
 
 # What the database says to a simple query, and then falls silent.

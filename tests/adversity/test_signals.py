@@ -18,6 +18,8 @@ from tests.support.postgres import PASSWORD, Postgres, temporary_folder
 from tests.support.proxy import ROOT, configuration, start_proxy
 from tests.support.wire import Silence, Wire
 
+pytestmark = pytest.mark.adversity
+
 
 def test_a_client_that_left_during_its_login_is_not_told_of_the_end(postgres: Postgres) -> None:
     """To a closed transport asyncio only drops what is written, and uvloop raises."""

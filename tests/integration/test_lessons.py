@@ -29,6 +29,8 @@ from tests.support.postgres import PASSWORD, Postgres, temporary_folder
 from tests.support.proxy import Proxy, start_proxy
 from tests.support.wire import Wire, errors_of, tags_of
 
+pytestmark = pytest.mark.integration
+
 CANCELS = int(os.environ.get("PYPROXY_CANCELS", "150"))
 
 

@@ -16,6 +16,8 @@ from tests.support.proxy import start_proxy
 from tests.support.scripts import make_script
 from tests.support.transparency import Route, Theater, connect_to, create_schema
 
+pytestmark = pytest.mark.integration
+
 SCRIPTS = int(os.environ.get("PYPROXY_SCRIPTS", "2000"))
 FIRST = int(os.environ.get("PYPROXY_SEED", "0"))
 CHUNKS = 16

@@ -24,6 +24,8 @@ from psycopg import pq
 from tests.support.postgres import PASSWORD, Postgres
 from tests.support.proxy import Proxy
 
+pytestmark = pytest.mark.integration
+
 Seen = list[Any]
 TABLE = (
     "CREATE TABLE {t} (id int PRIMARY KEY, name text, amount numeric, born date, data jsonb, "

@@ -15,6 +15,8 @@ from pyproxy.lab import binaries
 from tests.support.postgres import PASSWORD, Postgres
 from tests.support.proxy import Proxy
 
+pytestmark = pytest.mark.integration
+
 
 def run(name: str, *arguments: str, stdin: str = "", timeout: float = 60) -> str:
     """A PostgreSQL program's output; skips where it isn't there."""
