@@ -11,6 +11,7 @@ from importlib import metadata
 from importlib.util import find_spec
 
 import pytest
+from hypothesis import settings
 
 from pyproxy.build import BUILD
 
@@ -27,6 +28,10 @@ pytest_plugins = [
     )
     if find_spec(name) is not None
 ]
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 # Projects of their own, run by tests.
 collect_ignore = ["examples"]

@@ -41,7 +41,7 @@ def test_it_is_the_same_for_the_same_seed() -> None:
     assert simulate(workload, 30, transactions=500) == simulate(workload, 30, transactions=500)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     services=st.lists(SHORT, min_size=1, max_size=5),
     thinks=st.lists(SHORT, min_size=1, max_size=5),
