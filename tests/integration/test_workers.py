@@ -321,7 +321,7 @@ def test_a_killed_worker_is_replaced_and_the_others_go_on(
         Watcher(postgres) as watcher,
     ):
         for wires in clients.values():
-            wires[0].send(Query("SELECT pg_sleep(30)"))
+            wires[0].send(Query("SELECT pg_sleep(10)"))
         proxy.await_borrowed(2)
         received = proxy.metric("pyproxy_client_connections_received_total")
         before = workers(proxy)
