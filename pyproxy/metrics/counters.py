@@ -61,7 +61,7 @@ class Histogram:
     more bucket catches what lies above the last.
     """
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("_above", "_bucket", "_up_to", "bounds", "counts", "total")
 
     def __init__(self, bounds: tuple[float, ...] = LATENCY_BOUNDS) -> None:
         if not bounds or any(low >= high for low, high in pairwise(bounds)):
@@ -71,19 +71,34 @@ class Histogram:
         self.counts: Final = [0] * (len(bounds) + 1)
         # Seconds observed altogether.
         self.total: float = 0.0
+        # The bucket of the last observation, and its bounds: where the next one mostly belongs.
+        self._bucket = 0
+        self._above = float("-inf")
+        self._up_to = bounds[0]
 
     def observe(self, seconds: float) -> None:
         """Count one observation."""
-        self.counts[bisect_left(self.bounds, seconds)] += 1
+        if not self._above < seconds <= self._up_to:
+            self._find(seconds)
+        self.counts[self._bucket] += 1
         self.total += seconds
 
     def observe_too(self, other: "Histogram", seconds: float) -> None:
         """Count one observation here and in `other`, which has the same bounds."""
-        bucket = bisect_left(self.bounds, seconds)
+        if not self._above < seconds <= self._up_to:
+            self._find(seconds)
+        bucket = self._bucket
         self.counts[bucket] += 1
         self.total += seconds
         other.counts[bucket] += 1
         other.total += seconds
+
+    def _find(self, seconds: float) -> None:
+        """Find the bucket of `seconds`."""
+        bounds = self.bounds
+        bucket = self._bucket = bisect_left(bounds, seconds)
+        self._above = bounds[bucket - 1] if bucket else float("-inf")
+        self._up_to = bounds[bucket] if bucket < len(bounds) else float("inf")
 
     @property
     def count(self) -> int:

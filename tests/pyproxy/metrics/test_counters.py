@@ -1,5 +1,8 @@
 """The hot path's counters: plain integers that add up."""
 
+from bisect import bisect_left
+from itertools import product
+
 import pytest
 
 from pyproxy.metrics.counters import (
@@ -18,6 +21,20 @@ def test_a_bound_belongs_to_its_own_bucket() -> None:
         histogram.observe(seconds)
     assert histogram.counts == [2, 2, 1]
     assert list(histogram.cumulative()) == [(0.1, 2), (0.5, 4), (float("inf"), 5)]
+
+
+def test_where_the_last_observation_was_does_not_decide() -> None:
+    bounds = (0.1, 0.5, 2.0)
+    values = (0.05, 0.1, 0.3, 0.5, 1.0, 2.0, 9.0)
+    for first, second in product(values, repeat=2):
+        histogram, other = Histogram(bounds), Histogram(bounds)
+        histogram.observe(first)
+        histogram.observe_too(other, second)
+        expected = [0] * 4
+        expected[bisect_left(bounds, second)] += 1
+        assert other.counts == expected
+        expected[bisect_left(bounds, first)] += 1
+        assert histogram.counts == expected
 
 
 def test_a_histogram_knows_count_and_seconds() -> None:
