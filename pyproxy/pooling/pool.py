@@ -6,7 +6,7 @@ opened, reset or closed. It cannot be in two places, and the gauges read the siz
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import deque
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from pyproxy.errors import ProxyError
@@ -72,8 +72,8 @@ class Pool(Generic[S]):
         self.lent: set[S] = set()
         # Idle ones that nobody may have while the pools are paused.
         self.shelf: list[S] = []
-        # In the order of arrival; the values mean nothing (an ordered set with O(1) removal).
-        self.waiting: OrderedDict[Borrower[S], None] = OrderedDict()
+        # In the order of arrival.
+        self.waiting: deque[Borrower[S]] = deque()
         # Client connections that use it; while there are any it is not forgotten.
         self.clients = 0
         # Connections under way; each has its place in the budget already.
@@ -97,25 +97,25 @@ class Pool(Generic[S]):
 
     def wait(self, borrower: Borrower[S]) -> None:
         """Stand in line. Source: PgBouncer's waiting_client_list, first in, first out."""
-        self.waiting[borrower] = None
+        self.waiting.append(borrower)
 
     def leave(self, borrower: Borrower[S]) -> bool:
         """Step out of the line; was the borrower in it?"""
-        if borrower not in self.waiting:
+        try:
+            self.waiting.remove(borrower)
+        except ValueError:
             return False
-        del self.waiting[borrower]
         return True
 
     def next_waiting(self) -> Borrower[S] | None:
         """Who has waited longest, without moving it."""
-        return next(iter(self.waiting), None)
+        return self.waiting[0] if self.waiting else None
 
     def hand_over(self, server: S) -> Borrower[S] | None:
         """A free server: it is lent on to the first in line, who is returned, or becomes idle."""
         if self.waiting:
-            borrower, _ = self.waiting.popitem(last=False)
             self.lent.add(server)
-            return borrower
+            return self.waiting.popleft()
         self.lent.discard(server)
         self.idle.append(server)
         return None
@@ -145,12 +145,9 @@ class Pool(Generic[S]):
     def expired(self, now: float, timeout: float) -> list[Borrower[S]]:
         """Those who have waited `timeout` seconds; they are out of the line now (S-04)."""
         expired: list[Borrower[S]] = []
-        for borrower in self.waiting:
-            if now - borrower.waiting_since < timeout:
-                break
-            expired.append(borrower)
-        for borrower in expired:
-            del self.waiting[borrower]
+        waiting = self.waiting
+        while waiting and now - waiting[0].waiting_since >= timeout:
+            expired.append(waiting.popleft())
         return expired
 
     def __repr__(self) -> str:
