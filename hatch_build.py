@@ -24,6 +24,7 @@ PACKAGES = ("protocol", "pyproxy")
 # What a query passes through. What waits for a network gains nothing from being compiled.
 MODULES = (
     "protocol/postgres/conversation.py",
+    "protocol/postgres/framing.py",
     "pyproxy/metrics/counters.py",
     "pyproxy/pinning/shapes.py",
     "pyproxy/pooling/leased.py",

@@ -105,7 +105,7 @@ class Classifier:
         self._young: dict[bytes, Verdict] = {}
         self._old: dict[bytes, Verdict] = {}
         self._young_bytes = 0
-        self._clean: Final = CleanShapes(limit_bytes // 2)
+        self.clean: Final = CleanShapes(limit_bytes // 2)
         # The rows that pin, as the switches are.
         self._pinning: Final = frozenset(
             rule.id
@@ -125,7 +125,7 @@ class Classifier:
 
     def judge(self, text: bytes, *, standard_conforming_strings: bool = True) -> Verdict:
         """The verdict on a text of any number of statements; never raises."""
-        if self._clean.has(text):
+        if self.clean.has(text):
             return CLEAN
         # No text that PostgreSQL would read begins with a zero byte.
         key = text if standard_conforming_strings else b"\0" + text
@@ -134,7 +134,7 @@ class Classifier:
             verdict = self._old.get(key)
             if verdict is None:
                 if self._surely_clean(text):
-                    self._clean.add(text)
+                    self.clean.add(text)
                     return CLEAN
                 verdict = self._judge(text.decode("latin-1"), standard_conforming_strings)
             self._remember(key, verdict)

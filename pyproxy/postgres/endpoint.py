@@ -49,7 +49,9 @@ class Endpoint:
         # READ_WRITE or READ_ONLY: which targets its clients are sent to.
         self.role: Final = role
         self.fleet: Final = fleet
-        self.classifier = classifier
+        self.classifier: Final = classifier
+        # What the classifier knows to be clean: most requests are among it.
+        self.clean: Final = classifier.clean
         self.catalog = catalog
         self.ledger = ledger
         self.log = log
@@ -71,9 +73,9 @@ class Endpoint:
         server.target_counters.borrow_requests += 1
         self.counters.borrow_latency.counts[0] += 1
 
-    def waited(self, session: Session) -> None:
+    def waited(self, session: Session, server: ServerConnection) -> None:
         """A server was lent after a wait."""
-        session.home.target.counters.borrow_requests += 1
+        server.target_counters.borrow_requests += 1
         self.counters.borrow_latency.observe(self._clock() - session.waiting_since)
 
     def borrow_aborted(self, home: Servers) -> None:

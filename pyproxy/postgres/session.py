@@ -41,6 +41,7 @@ class Session(asyncio.Protocol, ABC):
     __slots__ = (
         "_before",
         "_blocked",
+        "_brief",
         "_defaults_name",
         "_held",
         "_instead",
@@ -122,6 +123,8 @@ class Session(asyncio.Protocol, ABC):
         self._passing_dropped = False
         # What goes down in the place of a hidden reply.
         self._instead = b""
+        # A request of the short walk is on its way, and nothing else has happened since.
+        self._brief = False
         # Replies that are held back ahead of a refusal (`refused_writes`).
         self._before = b""
         # There was a RESET or DISCARD ALL since the last ReadyForQuery.
@@ -262,7 +265,7 @@ class Session(asyncio.Protocol, ABC):
 
     def lent(self, server: ServerConnection) -> None:
         """The wait is over: go on with what was held back."""
-        self.endpoint.waited(self)
+        self.endpoint.waited(self, server)
         self._take(server)
         self._go_on()
 
@@ -298,8 +301,9 @@ class Session(asyncio.Protocol, ABC):
         if isinstance(tail, bytearray):
             # More has come meanwhile, maybe so much that reading was paused.
             self._resume_reading()
+            tail = bytes(tail)
         if tail:
-            self._walk(bytes(tail))
+            self._walk(tail)
 
     def _release(self, server: ServerConnection) -> None:
         """The server is at rest: others may have it."""
@@ -313,8 +317,11 @@ class Session(asyncio.Protocol, ABC):
             self._resume_reading()
         if server.suspects is not None:
             self.endpoint.observer.released(self, server)
-        else:
+        elif server.cancels or server.retiring:
             server.home.release(server)
+        else:
+            # What its home would do with it.
+            server.home.pools.release(server.pool, server)
 
     def unobserved(self, server: ServerConnection) -> bool:
         """Is the session not pinned, and what is being answered not our own query?"""

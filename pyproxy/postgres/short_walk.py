@@ -16,10 +16,15 @@ knows all rules, finds the session as if there were no other.
 
 The one thing between the two: a series on its way is owed as one entry, `Series`, instead of one
 for each message. Before the long walk looks at what is owed, the entry is spelled out.
+
+What the answer may be is known from the request alone as long as nothing else happens in between:
+that is `_brief`. Set by a request that took the short walk, it ends with the first bytes from
+either side, so an answer that finds it set finds the session as its request left it.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -30,7 +35,6 @@ from protocol.postgres.conversation import (
     OWED_DESCRIBE,
     OWED_EXECUTE,
     OWED_QUERY,
-    QUERY,
     SYNC,
     Owed,
 )
@@ -52,10 +56,15 @@ _BIND_COMPLETE: Final = backend.BindComplete().encode()
 _PARSE_AND_BIND_COMPLETE: Final = backend.ParseComplete().encode() + _BIND_COMPLETE
 # What a Describe of a portal is answered with.
 _DESCRIPTIONS: Final = (backend.ROW_DESCRIPTION, backend.NO_DATA)
-# A ReadyForQuery up to its status.
+# A ReadyForQuery up to its status, and where an answer has it.
 _READY: Final = backend.ReadyForQuery(IDLE).encode()[:-1]
 _READY_SIZE: Final = len(_READY) + 1
 _HEADER_SIZE: Final = HEADER.size
+# A command tag with its ReadyForQuery: the shortest, and the longest of the SQL that returns rows.
+_SHORTEST_ENDING: Final = SHORTEST_COMPLETE + _READY_SIZE
+_LONGEST_ENDING: Final = 64
+# Compiled, what is Final is at hand, and an imported name is looked up.
+_clock: Final = perf_counter
 
 
 class Series(Owed):
@@ -95,7 +104,7 @@ class ShortWalk(Relay):
                     and self._take_series(data, tag, length)
                 ):
                     return
-            if self.server is not None:
+            if self._brief:
                 self._spell_out(self.server)
             self._walk_requests(data)
         except Exception:
@@ -108,12 +117,13 @@ class ShortWalk(Relay):
             return self._held
         text = data[_HEADER_SIZE:-1]
         endpoint = self.endpoint
-        verdict = endpoint.classifier.judge(text, standard_conforming_strings=self.conforming)
-        if verdict is not CLEAN:
-            return False
+        if not endpoint.clean.has(text):
+            verdict = endpoint.classifier.judge(text, standard_conforming_strings=self.conforming)
+            if verdict is not CLEAN:
+                return False
         self.touched = True
         self.statements_seen += 1
-        self._started = perf_counter()
+        self._started = _clock()
         server.asked = text
         naming = self.naming
         if naming is None:
@@ -125,6 +135,7 @@ class ShortWalk(Relay):
         server.sent = data
         server.sent_segment = server.conversation.segment
         endpoint.query_received(self)
+        self._brief = True
         server.transport.write(data)
         return True
 
@@ -165,17 +176,18 @@ class ShortWalk(Relay):
             ):
                 return False
             length += len(bound.server_name) - len(name)
-            data = b"".join((HEADER.pack(tag, length), b"\0", bound.server_name, data[nul:]))
+            data = b"".join((b"B", length.to_bytes(4, "big"), b"\0", bound.server_name, data[nul:]))
         elif parsed is None and not naming.has_unnamed(server):
             return False
         self.touched = True
         self.statements_seen += 1
-        self._pipelined = perf_counter()
+        self._pipelined = _clock()
         naming.mentioned = bound
         server.conversation.sync(Series(parsed, name, described))
         server.sent = sent
         server.sent_segment = server.conversation.segment
         endpoint.execute_received(self)
+        self._brief = True
         server.transport.write(data)
         return True
 
@@ -200,7 +212,7 @@ class ShortWalk(Relay):
 
     def on_server(self, server: ServerConnection, data: bytes) -> None:
         """Bytes from the server that this session holds."""
-        if len(server.conversation.owed) == 1:
+        if self._brief:
             try:
                 if self._take_answer(server, data):
                     return
@@ -212,43 +224,32 @@ class ShortWalk(Relay):
 
     def _take_answer(self, server: ServerConnection, data: bytes) -> bool:
         """Forward an answer that is whole and says nothing else; False if it has to be walked."""
-        last = len(data) - _READY_SIZE
-        conversation = server.conversation
-        if (
-            data[last:-1] != _READY
-            or self._held
-            or self._leaving
-            or self._passing
-            or self._portals is not None
-            or server.tail
-            or server.passing
-            or server.fatal
-            or conversation.copying
-        ):
+        size = len(data)
+        if size < _SHORTEST_ENDING or data[size - _READY_SIZE] != backend.READY_FOR_QUERY:
             return False
-        owed = conversation.owed[0]
-        series = None
+        owed = server.conversation.owed[0]
+        series = owed if isinstance(owed, Series) else None
         pos = 0
-        if owed.kind == QUERY and not owed.hidden:
+        if series is None:
             described = data[0] == backend.ROW_DESCRIPTION
-        elif isinstance(owed, Series):
-            series = owed
+        else:
             begin = _BIND_COMPLETE if series.parsed is None else _PARSE_AND_BIND_COMPLETE
             pos = len(begin)
             described = series.described
             if not data.startswith(begin) or (described and data[pos] not in _DESCRIPTIONS):
                 return False
-        else:
-            return False
         if described:
             _, length = read_header(data, pos)
             pos += 1 + length
-        status = data[-1]
-        if not _is_result(data, pos, last) or (status != IDLE and status != IN_TRANSACTION):
+        pos = _end_of_rows(data, pos, size - _SHORTEST_ENDING)
+        if size - pos > _LONGEST_ENDING:
             return False
-        conversation.answered(status)
-        self._resets = self._defaults_name = False
-        now = perf_counter()
+        status = _status_after(data[pos:])
+        if not status:
+            return False
+        self._brief = False
+        server.conversation.answered(status)
+        now = _clock()
         if series is None:
             if owed is not OWED_QUERY:
                 self._changed(server, owed)
@@ -263,13 +264,13 @@ class ShortWalk(Relay):
             self._release(server)
         return True
 
-    def _spell_out(self, server: ServerConnection) -> None:
+    def _spell_out(self, server: ServerConnection | None) -> None:
         """Owe each message of a series on its way by itself, as the long walk would have it."""
-        conversation = server.conversation
-        owed = conversation.owed
-        if len(owed) != 1:
+        self._brief = False
+        if server is None:
             return
-        series = owed[0]
+        conversation = server.conversation
+        series = conversation.owed[0]
         if not isinstance(series, Series):
             return
         conversation.take_back()
@@ -283,18 +284,30 @@ class ShortWalk(Relay):
         conversation.sync()
 
 
-def _is_result(data: bytes, pos: int, last: int) -> bool:
-    """Is `data[pos:last]` rows, and the end of a command that the session need not know of?"""
-    while pos < last:
-        tag, length = read_header(data, pos)
-        end = pos + 1 + length
-        if tag != backend.DATA_ROW or length < LENGTH_BYTES:
-            return (
-                tag == backend.COMMAND_COMPLETE
-                and end == last
-                and length + 1 >= SHORTEST_COMPLETE
-                and data[end - 1] == 0
-                and not is_telling(data, pos, end)
-            )
-        pos = end
-    return False
+def _end_of_rows(data: bytes, pos: int, last: int) -> int:
+    """Where the DataRows end that begin at `pos`, or where one begins that is past `last`."""
+    while pos <= last and data[pos] == backend.DATA_ROW:
+        _, length = read_header(data, pos)
+        if length < LENGTH_BYTES:
+            break
+        pos += 1 + length
+    return pos
+
+
+def _read_ending(ending: bytes) -> int:
+    """What status a CommandComplete and a ReadyForQuery end with.
+
+    0 if it is something else, or if the session has to know of the command.
+    """
+    end = len(ending) - _READY_SIZE
+    if end < SHORTEST_COMPLETE or ending[end:-1] != _READY:
+        return 0
+    tag, length = read_header(ending, 0)
+    if tag != backend.COMMAND_COMPLETE or 1 + length != end or ending[end - 1]:
+        return 0
+    status = ending[-1]
+    return 0 if is_telling(ending, 0, end) or status not in (IDLE, IN_TRANSACTION) else status
+
+
+# Most answers end alike: it is read once what all of them mean.
+_status_after: Final = lru_cache(4096)(_read_ending)

@@ -42,8 +42,8 @@ def test_no_word_that_decides_has_a_digit() -> None:
 def test_values_do_not_matter() -> None:
     judged = Classifier(CompatibilityConfig())
     assert judged.judge(b"SELECT a FROM t WHERE id = 1") is CLEAN
-    assert judged._clean.has(b"SELECT a FROM t WHERE id = 7")
-    assert not judged._clean.has(b"SELECT a FROM t WHERE id = 77")
+    assert judged.clean.has(b"SELECT a FROM t WHERE id = 7")
+    assert not judged.clean.has(b"SELECT a FROM t WHERE id = 77")
     assert not judged._young
 
 
