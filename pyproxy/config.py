@@ -141,7 +141,7 @@ class TargetConfig:
     """A database."""
 
     id: str = key(doc="The target's name, in logs and metrics.")
-    host: str = key("127.0.0.1", "Its address.")
+    host: str = key("127.0.0.1", "Its address, or the absolute path of its Unix socket's folder.")
     port: int = key(5432, "Its port.", low=1, high=65_535)
     tls: str = key(
         "prefer",

@@ -39,6 +39,11 @@ def _targets(config: Config) -> Found:
         ids.setdefault(target.id, index)
         if target.tls == "verify-ca" and not target.root_certificate:
             yield f"{path}.tls", "verify-ca needs root_certificate; or use verify-full"
+        if "/" in target.host and not target.host.startswith("/"):
+            yield (
+                f"{path}.host",
+                "it is neither an address, a host name nor the absolute path of a socket's folder",
+            )
 
 
 def _endpoints(config: Config) -> Found:
@@ -104,7 +109,7 @@ def _iam(config: Config) -> Found:
         )
     if by_default:
         for index, target in enumerate(config.target_group.targets):
-            if target.tls == "disable":
+            if target.tls == "disable" or target.host.startswith("/"):
                 yield (
                     f"target_group.targets[{index}].tls",
                     "with IAM_AUTH the proxy sends tokens to the database; they need TLS",

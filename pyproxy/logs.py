@@ -128,8 +128,10 @@ class EventLog:
     def server_connected(
         self, client: int | None, server: int, from_address: object, to_address: object
     ) -> None:
-        """L-11; the addresses as sockets give them."""
-        if self.debug:
+        """L-11; the addresses as sockets give them. AWS has no line for a Unix socket's path."""
+        if self.debug and isinstance(to_address, str):
+            self.note("INFO", f"Connected to the database at {to_address}.", client, server)
+        elif self.debug:
             self._write(
                 "INFO",
                 "A TCP connection was established from the proxy at "

@@ -151,14 +151,18 @@ async def dial(
 ) -> tuple[LoginStream, bool]:
     """Connect to a database; returns the stream and whether it is over TLS.
 
-    A `host` with a slash is the folder of a Unix socket, as in libpq. `tls` is a libpq sslmode;
-    without a context, or over a Unix socket, it is "disable".
+    A `host` that begins with a slash is the folder of a Unix socket, as in libpq. `tls` is a libpq
+    sslmode; without a context, or over a Unix socket, it is "disable".
     Raises OSError, and ConnectionError when TLS is demanded and refused.
     """
     loop = asyncio.get_running_loop()
-    if "/" in host:
-        path = PurePath(host) / f".s.PGSQL.{port}"
-        _, stream = await loop.create_unix_connection(LoginStream, str(path))
+    if host.startswith("/"):
+        path = str(PurePath(host) / f".s.PGSQL.{port}")
+        try:
+            _, stream = await loop.create_unix_connection(LoginStream, path)
+        except OSError as error:
+            # The loop's own words don't say which file.
+            raise OSError(error.errno, error.strerror, path) from None
         return stream, False
     sock = await _connect(host, port)
     try:

@@ -120,7 +120,9 @@ def version_of(program: str) -> tuple[int, ...]:
     return tuple(map(int, found.groups()))
 
 
-def pgbouncer(postgres: Postgres, folder: Path, program: str, *, prepares: bool) -> Peer:
+def pgbouncer(
+    postgres: Postgres, folder: Path, program: str, *, prepares: bool, host: str = HOST
+) -> Peer:
     """PgBouncer as its manual would have it for this, TLS as far as the client wants it."""
     port = free_port()
     (folder / "users.txt").write_text(f'"{USER}" "{PASSWORD}"\n')
@@ -143,8 +145,8 @@ def pgbouncer(postgres: Postgres, folder: Path, program: str, *, prepares: bool)
     if prepares:
         settings["max_prepared_statements"] = 200
     lines = [f"{name} = {value}" for name, value in settings.items()]
-    target = f"{DATABASE} = host={HOST} port={postgres.port}"
-    ini = folder / "pgbouncer.ini"
+    target = f"{DATABASE} = host={host} port={postgres.port}"
+    ini = folder / f"pgbouncer-{port}.ini"
     ini.write_text("\n".join(["[databases]", target, "[pgbouncer]", *lines, ""]))
 
     def start() -> subprocess.Popen[bytes]:
@@ -154,7 +156,7 @@ def pgbouncer(postgres: Postgres, folder: Path, program: str, *, prepares: bool)
     return Peer("pgbouncer", port, start)
 
 
-def proxy(postgres: Postgres, folder: Path, name: str, tree: Path) -> Peer:
+def proxy(postgres: Postgres, folder: Path, name: str, tree: Path, host: str = HOST) -> Peer:
     """The proxy from the sources in `tree`."""
     port = free_port()
     tls = {"certificate": str(folder / "cert.pem"), "private_key": str(folder / "key.pem")}
@@ -164,13 +166,13 @@ def proxy(postgres: Postgres, folder: Path, name: str, tree: Path) -> Peer:
         "endpoints": [{"port": port, "tls": tls}],
         "target_group": {
             "connection_pool_config": {"max_connections_percent": POOL},
-            "targets": [{"id": "db", "port": postgres.port, "tls": "disable"}],
+            "targets": [{"id": "db", "host": host, "port": postgres.port, "tls": "disable"}],
         },
         "secrets": {"provider": "environment"},
         "http": {"port": 0},
-        "state_dir": str(folder),
+        "state_dir": str(folder / f"state-{port}"),
     }
-    path = folder / f"{name}.yaml"
+    path = folder / f"{name}-{port}.yaml"
     path.write_text(json.dumps(config))
     secret = json.dumps({"username": USER, "password": PASSWORD})
 

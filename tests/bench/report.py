@@ -91,11 +91,12 @@ class Report:
         measure: Callable[[Peer], Result],
         *goals: Goal,
         without_direct: bool = False,
+        among: list[Peer] | None = None,
     ) -> dict[str, list[Result]]:
-        """Measure all peers; returns each one's results by round, and adds the table."""
+        """Measure all peers, or those `among`; returns the results by round, and adds the table."""
         if not re.search(self._only, title):
             return {}
-        peers = self._peers[1:] if without_direct else self._peers
+        peers = among or (self._peers[1:] if without_direct else self._peers)
         results: dict[str, list[Result]] = {peer.name: [] for peer in peers}
         failures: dict[str, str] = {}
         for number in range(self._rounds):

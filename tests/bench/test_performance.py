@@ -53,7 +53,11 @@ def test_performance() -> None:
         pytest.skip("needs pgbouncer and pgbench: Debian's pgbouncer and postgresql packages")
     raise_file_limit()
     with temporary_folder() as folder:
-        postgres = start_postgres(folder, **peers.DATABASE_SETTINGS)
+        sockets = folder / "sockets"
+        sockets.mkdir()
+        sockets.chmod(0o777)
+        settings = peers.DATABASE_SETTINGS | {"unix_socket_directories": str(sockets)}
+        postgres = start_postgres(folder, **settings)
         try:
             fill(postgres, pgbench)
             run(postgres, folder, bouncer)
@@ -84,14 +88,18 @@ def run(postgres: Postgres, folder: Path, bouncer: str) -> None:
     """All measurements."""
     peers.make_certificate(folder)
     version = peers.version_of(bouncer)
-    compared = [
-        peers.direct(postgres),
-        peers.pgbouncer(postgres, folder, bouncer, prepares=version >= (1, 21)),
-        peers.proxy(postgres, folder, "plain", peers.copy_sources(folder / "plain")),
-    ]
+    trees = {"plain": peers.copy_sources(folder / "plain")}
     compiled = peers.compile_sources(folder / "compiled")
     if compiled is not None:
-        compared.append(peers.proxy(postgres, folder, "compiled", compiled))
+        trees["compiled"] = compiled
+    by_tcp, by_socket = (
+        [
+            peers.pgbouncer(postgres, folder, bouncer, prepares=version >= (1, 21), host=host),
+            *(peers.proxy(postgres, folder, name, tree, host) for name, tree in trees.items()),
+        ]
+        for host in (peers.HOST, str(folder / "sockets"))
+    )
+    compared = [peers.direct(postgres), *by_tcp]
     report = Report(compared, ROUNDS, ".".join(map(str, version)), ONLY)
     with peers.running(compared):
         for (mode, clients), goals in SELECTS.items():
@@ -99,6 +107,8 @@ def run(postgres: Postgres, folder: Path, bouncer: str) -> None:
                 f"Select-only, {mode} protocol, {clients} clients",
                 lambda peer, m=mode, c=clients: measures.transactions(peer, m, c, SECONDS),  # type: ignore[misc]
                 *goals,
+                # Beside the pools of the others it would be refused.
+                without_direct=clients > peers.MAX_CONNECTIONS - len(by_tcp) * peers.POOL,
             )
         at_a_rate(report)
         report.compare(
@@ -140,6 +150,13 @@ def run(postgres: Postgres, folder: Path, bouncer: str) -> None:
             lambda peer: measures.idle(peer, CLIENTS // 4, tls=True),
             without_direct=True,
         )
+    with peers.running(by_socket):
+        for clients in (16, 64):
+            report.compare(
+                f"Select-only, simple protocol, {clients} clients, the database by its Unix socket",
+                lambda peer, c=clients: measures.transactions(peer, "simple", c, SECONDS),  # type: ignore[misc]
+                among=by_socket,
+            )
     report.write()
 
 

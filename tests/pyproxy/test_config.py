@@ -197,6 +197,10 @@ TOGETHER = [
         "extensions[1]: direct_tls is given twice",
     ),
     (SMALLEST + ", http: {host: 'a b'}}", "http.host: it is neither an address nor a host name"),
+    (
+        "{proxy: {auth: [{secret_arn: a}]}, target_group: {targets: [{id: a, host: var/run}]}}",
+        "target_group.targets[0].host: it is neither an address, a host name nor the absolute path of",
+    ),
 ]
 
 

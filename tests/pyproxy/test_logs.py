@@ -93,6 +93,14 @@ LINES: list[tuple[str, Callable[[logs.EventLog], None], str]] = [
         ),
     ),
     (
+        "L-11, a Unix socket",
+        lambda log: log.server_connected(None, 7, "", "/run/postgresql/.s.PGSQL.5432"),
+        (
+            "[INFO] [proxyEndpoint=default] [dbConnection=7] [pyproxy] Connected to the database at "
+            "/run/postgresql/.s.PGSQL.5432."
+        ),
+    ),
+    (
         "L-13",
         lambda log: log.authentication_failed(
             1, "app", "IAM authentication", tls=True, reason="The authentication token is empty."
