@@ -7,7 +7,6 @@ there is a transport (`stream`). A burst is taken in one go, as far as the kerne
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import socket
 from collections.abc import Callable, Coroutine
@@ -40,15 +39,19 @@ class Listener:
         # Other processes of ours listen there too; the kernel spreads the clients.
         self._shared = shared
         self._socket: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
+        # While nothing is accepted, because there is nothing to accept it with.
+        self._pause: asyncio.TimerHandle | None = None
         self._logins: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Bind and listen; port 0 becomes the port that the kernel gave. Raises OSError."""
         sock = await self._bind(shared=self._shared)
+        # What is accepted inherits both: two calls into the kernel less for each client.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.listen(BACKLOG)
         self._socket = sock
-        self._accepting = asyncio.get_running_loop().create_task(self._accept(sock))
+        self._attend(sock)
 
     async def _bind(self, *, shared: bool) -> socket.socket:
         """A socket at the address, which becomes exact."""
@@ -73,11 +76,12 @@ class Listener:
 
     async def stop(self) -> None:
         """Accept no more; logins under way go on."""
-        if self._accepting is not None:
-            self._accepting.cancel()
-            await asyncio.wait([self._accepting])
+        if self._pause is not None:
+            self._pause.cancel()
         if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
+            self._socket = None
 
     async def abandon_logins(self) -> None:
         """End the logins under way."""
@@ -86,29 +90,28 @@ class Listener:
         if self._logins:
             await asyncio.wait(self._logins)
 
-    async def _accept(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
+    def _attend(self, listening: socket.socket) -> None:
+        asyncio.get_running_loop().add_reader(listening, self._accept, listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        """Somebody is there. What is left of a burst is told again in the next turn of the loop."""
+        for _ in range(BURST):
             try:
-                sock, _ = await loop.sock_accept(listening)
-                self._welcome(sock)
-                for _ in range(BURST):
-                    sock, _ = listening.accept()
-                    self._welcome(sock)
-                await asyncio.sleep(0)
+                sock, _ = listening.accept()
             except BlockingIOError:
-                continue
+                return
             except OSError as error:
                 if error.errno in _EXHAUSTED:
                     self._complain(f"cannot accept a connection: {error.strerror}")
-                    await asyncio.sleep(_PAUSE)
+                    loop = asyncio.get_running_loop()
+                    loop.remove_reader(listening)
+                    self._pause = loop.call_later(_PAUSE, self._attend, listening)
+                # Else it is this one that has gone again.
+                return
+            self._welcome(sock)
 
     def _welcome(self, sock: socket.socket) -> None:
         sock.setblocking(False)
-        # A client that has gone again already has no options to be set.
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         task = asyncio.get_running_loop().create_task(self._login(sock))
         self._logins.add(task)
         task.add_done_callback(self._logins.discard)

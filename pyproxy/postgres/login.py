@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import ssl
 from typing import Final, NamedTuple
@@ -43,6 +44,9 @@ PATIENCE: Final = 1.0
 _NEGOTIATIONS: Final = 2
 # The type of a TLS record that carries a handshake (RFC 8446, 5.1).
 _TLS_HANDSHAKE: Final = b"\x16"
+# The same in every welcome.
+_AUTHENTICATED: Final = backend.AuthenticationOk().encode()
+_READY: Final = backend.ReadyForQuery(IDLE).encode()
 
 
 class Greeting(NamedTuple):
@@ -109,15 +113,17 @@ class _Visit:
             greeting = await self._greet(self._sock)
             self._gate.admit()
             wanted = self._examine(greeting)
-            await self._authenticate(greeting, wanted.user)
+            proof = await self._authenticate(greeting, wanted.user)
         key = PoolKey(wanted.user, wanted.database, wanted.pooled)
         home = endpoint.fleet.home(endpoint.role)
         reported = home.pools.pool(key).parameters
         if reported is None or not home.pools.pool(key).size:
+            greeting.stream.write(proof)
+            proof = b""
             reported = await self._ask_for_settings(home, key)
             # The role may have moved meanwhile.
             home = endpoint.fleet.home(endpoint.role)
-        self._welcome(greeting, home, wanted, key, reported)
+        self._welcome(greeting, home, wanted, key, reported, proof)
 
     # -- TLS and startup -----------------------------------------------------------------------
 
@@ -154,6 +160,9 @@ class _Visit:
         return Greeting(await self._read_startup(stream), stream, True)
 
     async def _greet_in_clear(self, sock: socket.socket, head: bytes) -> Greeting:
+        # What has come already needs no turn of the loop. All of it is in clear.
+        with contextlib.suppress(BlockingIOError):
+            head += sock.recv(startup.MAX_STARTUP)
         stream = await self._open_stream(sock, None, head)
         self._endpoint.counters.no_tls += 1
         self._tls = False
@@ -185,22 +194,32 @@ class _Visit:
 
     async def _peek(self, sock: socket.socket) -> bytes:
         """The first byte, left where it is: the TLS handshake begins with it."""
+        return await self._receive(sock, 1, socket.MSG_PEEK)
+
+    async def _read_exactly(self, sock: socket.socket, count: int) -> bytes:
+        data = b""
+        while len(data) < count:
+            more = await self._receive(sock, count - len(data))
+            if not more:
+                raise ConnectionResetError("the client closed the connection before its startup")
+            data += more
+        return data
+
+    async def _receive(self, sock: socket.socket, count: int, flags: int = 0) -> bytes:
+        """As `sock_recv` of the loop, but nobody waits for what is there already."""
+        while True:
+            try:
+                return sock.recv(count, flags)
+            except BlockingIOError:
+                await self._readable(sock)
+
+    async def _readable(self, sock: socket.socket) -> None:
         readable = asyncio.Event()
         self._loop.add_reader(sock, readable.set)
         try:
             await readable.wait()
         finally:
             self._loop.remove_reader(sock)
-        return sock.recv(1, socket.MSG_PEEK)
-
-    async def _read_exactly(self, sock: socket.socket, count: int) -> bytes:
-        data = b""
-        while len(data) < count:
-            more = await self._loop.sock_recv(sock, count - len(data))
-            if not more:
-                raise ConnectionResetError("the client closed the connection before its startup")
-            data += more
-        return data
 
     def _examine(self, greeting: Greeting) -> Requested:
         """Is this a startup that RDS Proxy accepts? (ST-01..ST-06)."""
@@ -221,8 +240,12 @@ class _Visit:
 
     # -- authentication ------------------------------------------------------------------------
 
-    async def _authenticate(self, greeting: Greeting, user: str) -> None:
-        """Ask and answer until the client is let in; whichever method its user has (AU-20)."""
+    async def _authenticate(self, greeting: Greeting, user: str) -> bytes:
+        """Ask and answer until the client is let in; whichever method its user has (AU-20).
+
+        Returns the last answer, which goes out with the welcome: one write, and the client wakes up
+        once.
+        """
         endpoint = self._endpoint
         stream = greeting.stream
         try:
@@ -235,9 +258,9 @@ class _Visit:
             stream.write(exchange.challenge())
             while True:
                 outcome = exchange.answer(*await stream.read())
-                stream.write(outcome.message)
                 if isinstance(outcome, Accepted):
-                    return
+                    return outcome.message
+                stream.write(outcome.message)
         except Refusal as refusal:
             endpoint.counters.setup_failed_auth += 1
             endpoint.log.authentication_failed(
@@ -273,8 +296,9 @@ class _Visit:
         wanted: Requested,
         key: PoolKey,
         reported: dict[str, str],
+        proof: bytes,
     ) -> None:
-        """AuthenticationOk, the settings, ReadyForQuery; the session begins."""
+        """The server's proof, AuthenticationOk, the settings, ReadyForQuery; the session begins."""
         endpoint = self._endpoint
         kind = WatchedRelay if "leak_guard" in self._gate.extensions else ShortWalk
         session = kind(
@@ -293,15 +317,11 @@ class _Visit:
             settings["application_name"] = reported_application_name(
                 wanted.application_name, reported.get("server_version", "")
             )
-        words = [backend.AuthenticationOk().encode()]
-        words += [
-            backend.ParameterStatus(name.encode(), value.encode()).encode()
-            for name, value in settings.items()
-        ]
+        words = [proof, _AUTHENTICATED, _as_reports(tuple(settings.items()))]
         if "cancel_requests" in self._gate.extensions:
             session.cancel_key = endpoint.cancel_keys.issue(session)
             words.append(backend.BackendKeyData(*session.cancel_key).encode())
-        words.append(backend.ReadyForQuery(IDLE).encode())
+        words.append(_READY)
         greeting.stream.write(b"".join(words))
         endpoint.counters.setup_succeeded += 1
         self._stream = None
@@ -382,6 +402,17 @@ class FirstServer:
         self._endpoint.visitors.discard(self)
         if arrived.cancelled():
             self.home.pools.leave(self._pool, self)
+
+
+@functools.lru_cache(maxsize=64)
+def _as_reports(settings: tuple[tuple[str, str], ...]) -> bytes:
+    """Settings as ParameterStatus messages; most clients of a pool are told the same."""
+    return b"".join(
+        [
+            backend.ParameterStatus(name.encode(), value.encode()).encode()
+            for name, value in settings
+        ]
+    )
 
 
 def _protocol_of(stream: LoginStream) -> str | None:
