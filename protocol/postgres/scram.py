@@ -55,6 +55,7 @@ MAX_MESSAGE: Final = 1024
 SALT_BYTES: Final = 16
 
 _KEY_BYTES: Final = hashlib.sha256().digest_size
+_NONCE_BYTES: Final = 32
 
 # What scramp is shown instead of a salt and an iteration count that it might refuse.
 _HARMLESS_SALT: Final = bytes(SALT_BYTES)
@@ -182,7 +183,7 @@ class ServerExchange:
             raise ScramError(f"SCRAM: channel binding in a message of {PLAIN}")
         with _only_scram_errors():
             server = ScramMechanism(mechanism).make_server(
-                self._verifier_for_scramp, self._channel_binding, self._nonce
+                self._verifier_for_scramp, self._channel_binding, self._nonce or _nonce()
             )
             server.set_client_first(f"{flag},{identity},{judged}")
             server.client_first_bare = bare
@@ -345,6 +346,11 @@ def _keys(salted: bytes) -> tuple[bytes, bytes, bytes]:
 
 def _xor(one: bytes, other: bytes) -> bytes:
     return bytes([left ^ right for left, right in zip(one, other, strict=True)])
+
+
+def _nonce() -> str:
+    """As random as scramp's own in 43 characters instead of 64, each of which it checks thrice."""
+    return secrets.token_urlsafe(_NONCE_BYTES)
 
 
 def _base64(data: bytes) -> str:
