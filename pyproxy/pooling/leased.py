@@ -23,7 +23,7 @@ class LeasedPools(Pools[S]):
     """Pools whose `max_connections` is a share that moves.
 
     `want(n)` tells the supervisor that n places are lacking, 0 that none is any more; `give(n)`
-    that n have become free for others. `soon` runs something after what is going on now.
+    that n have become free for others.
     """
 
     def __init__(
@@ -37,13 +37,14 @@ class LeasedPools(Pools[S]):
         give: Callable[[int], None],
         soon: Callable[[Callable[[], None]], object],
     ) -> None:
-        super().__init__(limits, open_server=open_server, close_server=close_server, clock=clock)
+        super().__init__(
+            limits, open_server=open_server, close_server=close_server, clock=clock, soon=soon
+        )
         self.share = limits.max_connections
         # The supervisor has none to spare: make do with what is here, until it grants some.
         self.scarce = False
         self._want = want
         self._give = give
-        self._soon = soon
         # How many places were asked for and not granted yet.
         self._asked = 0
         self._asking = False
@@ -140,7 +141,10 @@ class LeasedPools(Pools[S]):
 
     def _lacking(self) -> int:
         """How many more places would be used at once."""
-        wanted = sum(max(len(pool.waiting) - pool.opening, 0) for pool in self._hungry.values())
+        wanted = sum(
+            max(len(pool.waiting) - len(pool.idle) - pool.opening, 0)
+            for pool in self._hungry.values()
+        )
         return max(wanted + self._missed - max(self.share - self.used, 0), 0)
 
     def _ask_soon(self) -> None:

@@ -38,8 +38,8 @@ class Borrower(Protocol[S_contra]):
 
     waiting_since: float
 
-    def lent(self, server: S_contra) -> None:
-        """The server is yours until you release it."""
+    def lent(self, server: S_contra) -> bool:
+        """The server is yours until you release it. False: it has ended; you wait for another."""
 
     def refused(self, error: ProxyError) -> None:
         """There is none for you: the wait was too long, or the target does not let us in."""
@@ -88,8 +88,11 @@ class Pool(Generic[S]):
         self.retry_at = 0.0
 
     def take(self) -> S | None:
-        """Lend the server that was used last, or None: then `wait` or go without."""
-        if not self.idle:
+        """Lend the server that was used last, or None: then `wait` or go without.
+
+        Nobody overtakes those in line: what is idle beside them is theirs.
+        """
+        if not self.idle or self.waiting:
             return None
         server = self.idle.pop()
         self.lent.add(server)
@@ -111,14 +114,22 @@ class Pool(Generic[S]):
         """Who has waited longest, without moving it."""
         return self.waiting[0] if self.waiting else None
 
-    def hand_over(self, server: S) -> Borrower[S] | None:
-        """A free server: it is lent on to the first in line, who is returned, or becomes idle."""
-        if self.waiting:
-            self.lent.add(server)
-            return self.waiting.popleft()
+    def put_back(self, server: S) -> None:
+        """A free server becomes idle."""
         self.lent.discard(server)
         self.idle.append(server)
-        return None
+
+    def match(self) -> tuple[Borrower[S], S] | None:
+        """Lend the server that was used last to the first in line; None if either is lacking."""
+        if not self.idle or not self.waiting:
+            return None
+        server = self.idle.pop()
+        self.lent.add(server)
+        return self.waiting.popleft(), server
+
+    def step_back(self, borrower: Borrower[S]) -> None:
+        """Who was the first in line is it again."""
+        self.waiting.appendleft(borrower)
 
     def hand_back(self, server: S) -> None:
         """A free server that nobody may have for the time being."""

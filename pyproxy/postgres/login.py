@@ -378,7 +378,7 @@ class FirstServer:
         self.home, self._pool = home, home.pools.pool(self._pool.key)
         home.pools.stand(self._pool, self)
 
-    def lent(self, server: ServerConnection) -> None:
+    def lent(self, server: ServerConnection) -> bool:
         """It is there, for all who stand in line for this; then others may have it."""
         self.arrive(server)
         # At once, not each by handing it on to the next: in a storm that is a deep recursion.
@@ -387,6 +387,7 @@ class FirstServer:
                 self.home.pools.leave(self._pool, other)
                 other.arrive(server)
         server.home.release(server)
+        return True
 
     def arrive(self, server: ServerConnection) -> None:
         """There is one."""

@@ -107,6 +107,7 @@ class Servers:
             open_server=self._start,
             close_server=self._close,
             clock=self._loop.time,
+            soon=self._loop.call_soon,
         )
 
     # -- settings ------------------------------------------------------------------------------

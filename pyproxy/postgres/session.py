@@ -263,11 +263,14 @@ class Session(asyncio.Protocol, ABC):
             sql = f"SET application_name = {literal(name)}"
             server.transport.write(frontend.Query(sql.encode()).encode())
 
-    def lent(self, server: ServerConnection) -> None:
-        """The wait is over: go on with what was held back."""
+    def lent(self, server: ServerConnection) -> bool:
+        """The wait is over: go on with what was held back. False as in `_borrow`."""
+        if server.transport.is_closing():
+            return False
         self.endpoint.waited(self, server)
         self._take(server)
         self._go_on()
+        return True
 
     def _repeats(self, queries: int, executes: int, _server: ServerConnection) -> None:
         """So much of what it asked before is asked now once more: that counts once."""

@@ -29,8 +29,9 @@ class Client:
     server: Server | None = None
     error: ProxyError | None = None
 
-    def lent(self, server: Server) -> None:
+    def lent(self, server: Server) -> bool:
         self.server = server
+        return True
 
     def refused(self, error: ProxyError) -> None:
         self.error = error
@@ -167,6 +168,7 @@ def test_a_busy_worker_keeps_what_it_needs_unless_it_must_give() -> None:
     waiting = worker.borrow()
     worker.pools.claimed(2, 0)
     worker.release(clients[0])
+    worker.turn()
     assert (waiting.server is not None, worker.closing) == (True, [])
     behind = worker.borrow()
     worker.pools.claimed(2, 1)
