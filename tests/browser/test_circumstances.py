@@ -137,6 +137,26 @@ def test_all_of_it_by_keyboard(crowd: Crowd, open_page: Opener) -> None:
     expect(page.locator("#theme-name")).to_have_text("light")
 
 
+def test_who_goes_on_at_once_is_not_called_back(crowd: Crowd, open_page: Opener) -> None:
+    """A dialog tells of its end later, when its user may be somewhere else already."""
+    populate(crowd)
+    page = open_page(crowd.proxy)
+    page.locator(".slot.pinned").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#detail")).to_be_visible()
+    focused = page.evaluate(
+        """async () => {
+          const detail = document.getElementById("detail");
+          const closed = new Promise((told) => detail.addEventListener("close", told));
+          detail.close();
+          document.getElementById("ledger-search").focus();
+          await closed;
+          return document.activeElement.id;
+        }"""
+    )
+    assert focused == "ledger-search"
+
+
 def test_the_focus_stays_while_everything_moves(crowd: Crowd, open_page: Opener) -> None:
     populate(crowd)
     page = open_page(crowd.proxy)

@@ -50,16 +50,13 @@ export function openDetail(id) {
   shown = id;
   client = null;
   asked = 0;
-  byId("detail").returnTo = document.activeElement;
   byId("detail").showModal();
   document.dispatchEvent(new Event("pyproxy:redraw"));
 }
 
 export function startDetail() {
-  byId("detail").addEventListener("close", () => {
-    shown = null;
-    byId("detail").returnTo?.focus();
-  });
+  // Where the focus goes back to is the browser's business: it does so at once, this comes later.
+  byId("detail").addEventListener("close", () => { shown = null; });
 }
 
 export function drawDetail({ board }) {
