@@ -55,7 +55,8 @@ MAX_MESSAGE: Final = 1024
 SALT_BYTES: Final = 16
 
 _KEY_BYTES: Final = hashlib.sha256().digest_size
-_NONCE_BYTES: Final = 32
+# As many random bytes as PostgreSQL takes (SCRAM_RAW_NONCE_LEN).
+_NONCE_BYTES: Final = 18
 
 # What scramp is shown instead of a salt and an iteration count that it might refuse.
 _HARMLESS_SALT: Final = bytes(SALT_BYTES)
@@ -349,7 +350,7 @@ def _xor(one: bytes, other: bytes) -> bytes:
 
 
 def _nonce() -> str:
-    """As random as scramp's own in 43 characters instead of 64, each of which it checks thrice."""
+    """PostgreSQL's 24 characters instead of scramp's 64, each of which it looks at thrice."""
     return secrets.token_urlsafe(_NONCE_BYTES)
 
 
