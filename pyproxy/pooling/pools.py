@@ -198,6 +198,7 @@ class Pools(Generic[S]):
         pool.failure, pool.retry_at = "", 0.0
         self.release(pool, server)
         if self._lending:
+            # At once: it serves before anybody can claim its place.
             self._lend()
 
     def opened_in_vain(self, pool: Pool[S], why: str) -> None:
