@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from tests.support.imports import ROOT
@@ -201,11 +202,16 @@ def copy_sources(folder: Path) -> Path:
 def compile_sources(folder: Path) -> Path | None:
     """The packages with their hot modules compiled: those that `make compile` has left in place.
 
-    None where it has not.
+    None where it has not. Those of another Python would not be imported, and the name be a lie.
     """
-    made = [*ROOT.glob("*.so"), *ROOT.glob("protocol/**/*.so"), *ROOT.glob("pyproxy/**/*.so")]
+    suffix = EXTENSION_SUFFIXES[0]
+    made = [
+        path for part in ("", "protocol/**/", "pyproxy/**/") for path in ROOT.glob(f"{part}*.so")
+    ]
     if not made:
         return None
+    foreign = [path.name for path in made if not path.name.endswith(suffix)]
+    assert not foreign, f"not for this Python ({suffix}): {foreign[0]}; run `make compile` again"
     copy_sources(folder)
     for path in made:
         shutil.copy(path, folder / path.relative_to(ROOT))
