@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from tests.support.pools import Client, House
+from pyproxy.pooling.pool import Pool
+from tests.support.pools import Client, House, Server
+
+
+def busy(servers: int) -> tuple[House, Pool[Server], list[Client]]:
+    """A house whose servers are all lent, and who has them."""
+    house = House(servers)
+    pool = house.pool()
+    holders = [house.borrow(pool) for _ in range(servers)]
+    house.settle()
+    return house, pool, holders
 
 
 def test_what_becomes_free_is_lent_at_the_end_of_the_turn() -> None:
-    house = House(2)
-    pool = house.pool()
-    holders = [house.borrow(pool) for _ in range(2)]
-    house.settle()
+    house, pool, holders = busy(2)
     waiting = [house.borrow(pool) for _ in range(3)]
     house.defers = True
     for holder in holders:
@@ -22,10 +29,7 @@ def test_what_becomes_free_is_lent_at_the_end_of_the_turn() -> None:
 
 
 def test_nobody_overtakes_those_in_line_before_the_turn_is_over() -> None:
-    house = House(1)
-    pool = house.pool()
-    holder = house.borrow(pool)
-    house.settle()
+    house, pool, (holder,) = busy(1)
     first = house.borrow(pool)
     house.defers = True
     house.release(holder)
@@ -39,10 +43,7 @@ def test_nobody_overtakes_those_in_line_before_the_turn_is_over() -> None:
 
 
 def test_what_ends_before_the_turn_is_over_is_lent_to_nobody() -> None:
-    house = House(2)
-    pool = house.pool()
-    holders = [house.borrow(pool) for _ in range(2)]
-    house.settle()
+    house, pool, holders = busy(2)
     first, second = house.borrow(pool), house.borrow(pool)
     house.defers = True
     sound, ended = (holder.server for holder in holders)
@@ -59,10 +60,7 @@ def test_what_ends_before_the_turn_is_over_is_lent_to_nobody() -> None:
 
 
 def test_who_comes_from_another_target_gets_what_is_idle() -> None:
-    house = House(1)
-    pool = house.pool()
-    client = house.borrow(pool)
-    house.settle()
+    house, pool, (client,) = busy(1)
     house.release(client)
     moved = Client("moved")
     house.pools.stand(pool, moved)
@@ -70,10 +68,7 @@ def test_who_comes_from_another_target_gets_what_is_idle() -> None:
 
 
 def test_those_in_line_may_leave_before_the_turn_is_over() -> None:
-    house = House(1)
-    pool = house.pool()
-    holder = house.borrow(pool)
-    house.settle()
+    house, pool, (holder,) = busy(1)
     waiting = house.borrow(pool)
     house.defers = True
     house.release(holder)
