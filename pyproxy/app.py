@@ -56,6 +56,7 @@ from pyproxy.targets.memory import open_memory
 from pyproxy.targets.monitor import Monitor
 from pyproxy.targets.patroni import Patroni
 from pyproxy.targets.target import Target
+from pyproxy.turn import Turn
 from pyproxy.view import ProxyView
 
 # How often waits are checked, and servers and idle clients cared for, in seconds.
@@ -98,6 +99,7 @@ class App:
         # The monitoring user's, where it has a secret of its own.
         self._monitoring: Credentials | None = None
         self._cancel_keys = self._make_cancel_keys()
+        self._turn: Turn
         self._http: HttpServer | None = None
         self._gate: Gate
         self._encryption: Encryption
@@ -118,6 +120,7 @@ class App:
     async def _start(self) -> None:
         config = self.config
         loop = asyncio.get_running_loop()
+        self._turn = Turn(loop.call_soon)
         # Making a key and a certificate takes a while, on the first start.
         self._encryption = await asyncio.to_thread(Encryption, config)
         for note in self._encryption.notes:
@@ -208,6 +211,7 @@ class App:
             catalog,
             self.ledger,
             self._enhanced.add(EventLog(config.db_proxy_endpoint_name)),
+            turn=self._turn,
             observer=self._observer,
             cancel_keys=self._cancel_keys,
             random_id=self.random_id,
@@ -223,6 +227,7 @@ class App:
             self.credentials,
             self._server_settings(),
             self.log,
+            turn=self._turn,
             counters=self.counters,
             random_id=self.random_id,
             tls_context=self._target_tls,

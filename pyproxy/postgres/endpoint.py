@@ -18,6 +18,7 @@ from pyproxy.pinning.ledger import Facts, Ledger
 from pyproxy.postgres.cancel import CancelKeys
 from pyproxy.postgres.observer import Observer
 from pyproxy.postgres.statements import Catalog
+from pyproxy.turn import Turn
 
 if TYPE_CHECKING:
     from pyproxy.postgres.fleet import Fleet
@@ -40,6 +41,7 @@ class Endpoint:
         ledger: Ledger,
         log: EventLog,
         *,
+        turn: Turn,
         observer: Observer,
         cancel_keys: CancelKeys[Session],
         random_id: Callable[[], int],
@@ -55,6 +57,7 @@ class Endpoint:
         self.catalog = catalog
         self.ledger = ledger
         self.log = log
+        self.turn: Final = turn
         self.observer = observer
         self.cancel_keys = cancel_keys
         self.random_id = random_id

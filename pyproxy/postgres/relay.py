@@ -172,9 +172,9 @@ class Relay(RefusedWrites):
         if out:
             if keep < pos:
                 out.append(data[keep:pos])
-            server.transport.write(b"".join(out))
+            server.send(b"".join(out))
         elif keep < pos:
-            server.transport.write(data if keep == 0 and pos == len(data) else data[keep:pos])
+            server.send(data if keep == 0 and pos == len(data) else data[keep:pos])
 
     def _keep_tail(self, data: bytes, pos: int) -> None:
         size = len(data)
@@ -287,9 +287,9 @@ class Relay(RefusedWrites):
                 out.append(data[keep:pos])
             data = b"".join(out)
             if data:
-                self.transport.write(data)
+                self._send(data)
         elif keep < pos:
-            self.transport.write(data if keep == 0 and pos == len(data) else data[keep:pos])
+            self._send(data if keep == 0 and pos == len(data) else data[keep:pos])
 
     def _settle(self, server: ServerConnection) -> None:
         """After an answer: go on with what waited for it; release what is at rest."""

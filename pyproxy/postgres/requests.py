@@ -106,7 +106,7 @@ class Requests(Session):
     def _answer_alone(self, tag: int, end: int) -> tuple[bytes, int]:
         """A message that asks nothing of a database; PostgreSQL ignores stray copy messages."""
         if tag == frontend.SYNC:
-            self.transport.write(_READY)
+            self._send(_READY)
         return b"", end
 
     def _on_query(

@@ -63,6 +63,7 @@ class ServerConnection(asyncio.Protocol):
         "_reset_done",
         "_reset_failed",
         "_shown",
+        "_turn",
         "answer",
         "application_name",
         "asked",
@@ -119,6 +120,7 @@ class ServerConnection(asyncio.Protocol):
         # The failover epoch in which it was opened: it is not lent in another.
         self.epoch = home.epoch
         self.target_counters: Final = home.target.counters
+        self._turn: Final = home.turn
         self.pool = pool
         self.transport: asyncio.Transport
         self.tls = tls
@@ -244,6 +246,10 @@ class ServerConnection(asyncio.Protocol):
         if session is not None:
             session.server_lost(self)
 
+    def send(self, data: bytes) -> None:
+        """To the database, at the end of the turn."""
+        self._turn.send(self.transport, data)
+
     def report(self, name: str, value: str) -> None:
         """It reports a setting; raises ProtocolError for more than a database has to say."""
         remember(self.parameters, name, value)
@@ -260,7 +266,7 @@ class ServerConnection(asyncio.Protocol):
         self.closing = why
         self.session = None
         self.transport.resume_reading()
-        self.transport.write(_TERMINATE)
+        self.send(_TERMINATE)
         loop = asyncio.get_running_loop()
         self._close_timer = loop.call_later(CLOSE_GRACE, self.transport.abort)
 
@@ -274,6 +280,7 @@ class ServerConnection(asyncio.Protocol):
         self.closing = why
         self.session = None
         self.transport.resume_reading()
+        self._turn.flush()
         self.transport.write_eof()
         self._close_timer = asyncio.get_running_loop().call_later(CLOSE_GRACE, self.transport.abort)
 
@@ -317,7 +324,7 @@ class ServerConnection(asyncio.Protocol):
             RESET_TIMEOUT, self.abort, "its reset took too long"
         )
         self.transport.resume_reading()
-        self.transport.write(messages)
+        self.send(messages)
         if self.tail:
             self.overhear(b"")
 

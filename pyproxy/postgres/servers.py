@@ -31,6 +31,7 @@ from pyproxy.postgres.connect import Connected, Proof, Refused, connect
 from pyproxy.postgres.doubts import Doubts
 from pyproxy.postgres.server import ServerConnection
 from pyproxy.targets.target import READ_ONLY, READ_WRITE, Target
+from pyproxy.turn import Turn
 
 # How long a connection to a database may take to be logged in, in seconds.
 CONNECT_TIMEOUT: Final = 15.0
@@ -73,6 +74,7 @@ class Servers:
         settings: ServerSettings,
         log: EventLog,
         *,
+        turn: Turn,
         counters: ProxyCounters,
         random_id: Callable[[], int],
         tls_context: Callable[[Target], ssl.SSLContext | None],
@@ -87,6 +89,7 @@ class Servers:
         self.settings = settings
         self._credentials = credentials
         self._log = log
+        self.turn: Final = turn
         self._counters = counters
         self._random_id = random_id
         self._tls_context = tls_context
@@ -107,7 +110,7 @@ class Servers:
             open_server=self._start,
             close_server=self._close,
             clock=self._loop.time,
-            soon=self._loop.call_soon,
+            soon=self.turn.at_end,
         )
 
     # -- settings ------------------------------------------------------------------------------

@@ -203,6 +203,10 @@ class Session(asyncio.Protocol, ABC):
             self.endpoint.log.client_channel_closed(self.id)
             self._end(requests_stand=False)
 
+    def _send(self, data: bytes) -> None:
+        """To the client, at the end of the turn."""
+        self.endpoint.turn.send(self.transport, data)
+
     def _resume_reading(self) -> None:
         if self._blocked or self.ended or self.transport.is_closing():
             return
@@ -258,10 +262,10 @@ class Session(asyncio.Protocol, ABC):
         server.conversation.query(HIDDEN_QUERY)
         server.statements.unnamed = None
         if name is None:
-            server.transport.write(_RESET_APPLICATION_NAME)
+            server.send(_RESET_APPLICATION_NAME)
         else:
             sql = f"SET application_name = {literal(name)}"
-            server.transport.write(frontend.Query(sql.encode()).encode())
+            server.send(frontend.Query(sql.encode()).encode())
 
     def lent(self, server: ServerConnection) -> bool:
         """The wait is over: go on with what was held back. False as in `_borrow`."""
@@ -360,15 +364,16 @@ class Session(asyncio.Protocol, ABC):
         if self.ended:
             return
         self.endpoint.log.client_closed_by_proxy(self.id, why)
-        transport = self.transport
         if error is not None and (self.server is None or not self.server.passing):
-            transport.write(error.response())
-        part_with(transport, LINGER)
+            self._send(error.response())
+        self.endpoint.turn.flush()
+        part_with(self.transport, LINGER)
         self._end(requests_stand=False)
 
     def _terminated(self) -> None:
         """The client has said Terminate: what it asked for before still runs."""
         self.endpoint.log.client_requested_close(self.id)
+        self.endpoint.turn.flush()
         self.transport.close()
         self._end(requests_stand=True)
 

@@ -136,7 +136,7 @@ class ShortWalk(Relay):
         server.sent_segment = server.conversation.segment
         endpoint.query_received(self)
         self._brief = True
-        server.transport.write(data)
+        endpoint.turn.send(server.transport, data)
         return True
 
     def _take_series(self, data: bytes, tag: int, length: int) -> bool:
@@ -188,7 +188,7 @@ class ShortWalk(Relay):
         server.sent_segment = server.conversation.segment
         endpoint.execute_received(self)
         self._brief = True
-        server.transport.write(data)
+        endpoint.turn.send(server.transport, data)
         return True
 
     def _server_for(self, data: bytes) -> ServerConnection | None:
@@ -259,7 +259,7 @@ class ShortWalk(Relay):
                 self._names().unnamed = server.statements.unnamed = series.parsed
             self.endpoint.pipeline_answered(server, now - self._pipelined)
             self._pipelined = 0.0
-        self.transport.write(data)
+        self.endpoint.turn.send(self.transport, data)
         if status == IDLE and self.pin is None and not self.endpoint.session_mode:
             self._release(server)
         return True

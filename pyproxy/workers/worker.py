@@ -109,7 +109,7 @@ class LeasedServers(Servers):
             clock=self._loop.time,
             want=lambda places: self.send(Want(name, places)),
             give=lambda places: self.send(Gave(name, places)),
-            soon=self._loop.call_soon,
+            soon=self.turn.at_end,
         )
         return self.leased
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any, cast
 
@@ -25,6 +25,7 @@ from pyproxy.postgres.servers import Servers, ServerSettings
 from pyproxy.postgres.short_walk import ShortWalk
 from pyproxy.postgres.statements import Catalog
 from pyproxy.targets.target import Limits, Target
+from pyproxy.turn import Turn
 from tests.support.messages import message
 
 Play = list[tuple[bytes, bytes]]
@@ -32,13 +33,23 @@ Play = list[tuple[bytes, bytes]]
 
 
 class Wire:
-    """A transport that keeps what it is given."""
+    """A transport that keeps what it is given, until it is closed."""
 
     def __init__(self) -> None:
         self.written = b""
+        self.closed = False
 
     def write(self, data: bytes) -> None:
-        self.written += data
+        if not self.closed:
+            self.written += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    write_eof = close
+
+    def can_write_eof(self) -> bool:
+        return True
 
     def is_closing(self) -> bool:
         return False
@@ -51,9 +62,14 @@ class Wire:
 
 
 class Stage:
-    """One client, one server, and the session between them; no socket."""
+    """One client, one server, and the session between them; no socket.
 
-    def __init__(self, kind: type[Relay]) -> None:
+    Each turn of the loop is over at once; `long_turn`: not before the test says so.
+    """
+
+    def __init__(self, kind: type[Relay], *, long_turn: bool = False) -> None:
+        self.ends: list[Callable[[], None]] = []
+        turn = Turn(self.ends.append if long_turn else lambda end: end())
         log = EventLog("default")
         target = Target(TargetConfig(id="db"))
         target.limits = Limits(1, 0, False)
@@ -63,6 +79,7 @@ class Stage:
                 cast(Any, None),
                 ServerSettings(),
                 log,
+                turn=turn,
                 counters=ProxyCounters(),
                 random_id=lambda: 1,
                 tls_context=lambda _: None,
@@ -80,6 +97,7 @@ class Stage:
             Catalog(classifier),
             Ledger(),
             log,
+            turn=turn,
             observer=Observer(switches, ProxyCounters(), lambda *_: None, lambda: 0.0),
             cancel_keys=CancelKeys(),
             random_id=lambda: 1,
@@ -118,6 +136,10 @@ class Stage:
     def play(self, from_client: bool, data: bytes) -> None:
         receiver = self.session if from_client else self.server
         receiver.data_received(data)
+
+    def end_turn(self) -> None:
+        while self.ends:
+            self.ends.pop(0)()
 
     @property
     def state(self) -> dict[str, object]:
@@ -283,6 +305,30 @@ async def test_it_leaves_all_as_the_long_walk_does(name: str) -> None:
             assert short.state == long.state, (pieces, data)
             if not long.server.conversation.owed:
                 assert short.unnamed == long.unnamed, (pieces, data)
+
+
+@pytest.mark.parametrize("name", PLAYS)
+async def test_what_comes_in_one_turn_goes_out_as_in_many(name: str) -> None:
+    """Nothing is lost at a connection's end, and nothing overtakes what was put off."""
+    await asyncio.sleep(0)
+    for pieces in cuts(PLAYS[name]):
+        many, one = Stage(ShortWalk), Stage(ShortWalk, long_turn=True)
+        for side, data in pieces:
+            many.play(side, data)
+            one.play(side, data)
+        one.end_turn()
+        assert one.state == many.state, pieces
+
+
+async def test_what_a_client_has_asked_goes_up_before_its_connection_ends() -> None:
+    """As it would have reached a server of its own; then the server is cut off."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk, long_turn=True)
+    stage.play(True, query(b"SELECT 1"))
+    stage.session.connection_lost(None)
+    stage.end_turn()
+    assert (stage.up.written, stage.up.closed) == (query(b"SELECT 1"), True)
+    stage.server.connection_lost(None)
 
 
 @pytest.mark.skipif(not inspect.isfunction(Relay._walk_requests), reason="it is compiled")
