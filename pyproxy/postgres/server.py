@@ -23,6 +23,7 @@ from pyproxy.postgres.statements import ServerStatements
 
 if TYPE_CHECKING:
     from pyproxy.pooling.pool import Pool
+    from pyproxy.pooling.pools import Pools
     from pyproxy.postgres.doubts import Doubt
     from pyproxy.postgres.servers import Servers
     from pyproxy.postgres.session import Session
@@ -85,6 +86,7 @@ class ServerConnection(asyncio.Protocol):
         "passing",
         "passing_dropped",
         "pool",
+        "pools",
         "retiring",
         "sent",
         "sent_segment",
@@ -121,6 +123,7 @@ class ServerConnection(asyncio.Protocol):
         self.epoch = home.epoch
         self.target_counters: Final = home.target.counters
         self._turn: Final = home.turn
+        self.pools: Final[Pools[ServerConnection]] = home.pools
         self.pool = pool
         self.transport: asyncio.Transport
         self.tls = tls

@@ -328,7 +328,7 @@ class Session(asyncio.Protocol, ABC):
             server.home.release(server)
         else:
             # What its home would do with it.
-            server.home.pools.release(server.pool, server)
+            server.pools.release(server.pool, server)
 
     def unobserved(self, server: ServerConnection) -> bool:
         """Is the session not pinned, and what is being answered not our own query?"""

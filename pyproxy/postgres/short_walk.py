@@ -24,7 +24,6 @@ either side, so an answer that finds it set finds the session as its request lef
 
 from __future__ import annotations
 
-from functools import lru_cache
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -63,6 +62,9 @@ _HEADER_SIZE: Final = HEADER.size
 # A command tag with its ReadyForQuery: the shortest, and the longest of the SQL that returns rows.
 _SHORTEST_ENDING: Final = SHORTEST_COMPLETE + _READY_SIZE
 _LONGEST_ENDING: Final = 64
+# What endings have been found to mean, as `_read_ending` has it, and how many are remembered.
+_status_after: Final[dict[bytes, int]] = {}
+_ENDINGS: Final = 4096
 # Compiled, what is Final is at hand, and an imported name is looked up.
 _clock: Final = perf_counter
 
@@ -244,7 +246,10 @@ class ShortWalk(Relay):
         pos = _end_of_rows(data, pos, size - _SHORTEST_ENDING)
         if size - pos > _LONGEST_ENDING:
             return False
-        status = _status_after(data[pos:])
+        ending = data[pos:]
+        status = _status_after.get(ending, -1)
+        if status < 0:
+            status = _remember(ending)
         if not status:
             return False
         self._brief = False
@@ -309,5 +314,9 @@ def _read_ending(ending: bytes) -> int:
     return 0 if is_telling(ending, 0, end) or status not in (IDLE, IN_TRANSACTION) else status
 
 
-# Most answers end alike: it is read once what all of them mean.
-_status_after: Final = lru_cache(4096)(_read_ending)
+def _remember(ending: bytes) -> int:
+    """As `_read_ending`, which is asked once for all answers that end alike."""
+    if len(_status_after) >= _ENDINGS:
+        _status_after.clear()
+    status = _status_after[ending] = _read_ending(ending)
+    return status
