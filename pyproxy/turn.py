@@ -24,16 +24,15 @@ _MUCH: Final = 16 * 1024
 class Turn:
     """The turn of the moment. `soon` runs something when all that has arrived is read."""
 
-    __slots__ = ("_due", "_receivers", "_soon", "_tasks", "_words")
+    __slots__ = ("_due", "_soon", "_tasks", "_words")
 
     def __init__(self, soon: Callable[[Callable[[], None]], object]) -> None:
         self._soon: Final = soon
         # Has the end of this turn been asked for?
         self._due = False
         self._tasks: Final[list[Callable[[], None]]] = []
-        # What is to be written, in its order, and to whom.
-        self._words: list[bytes] = []
-        self._receivers: list[asyncio.Transport] = []
+        # What is to be written, and to whom, in its order.
+        self._words: list[tuple[asyncio.Transport, bytes]] = []
 
     def send(self, transport: asyncio.Transport, data: bytes) -> None:
         """Write `data` at the end of the turn, behind what was sent before."""
@@ -41,8 +40,7 @@ class Turn:
             self.flush()
             transport.write(data)
             return
-        self._words.append(data)
-        self._receivers.append(transport)
+        self._words.append((transport, data))
         if not self._due:
             self._due = True
             self._soon(self._end)
@@ -56,13 +54,13 @@ class Turn:
 
     def flush(self) -> None:
         """Write now what was sent."""
-        words, receivers = self._words, self._receivers
+        words = self._words
         if not words:
             return
-        self._words, self._receivers = [], []
-        for index, data in enumerate(words):
+        self._words = []
+        for transport, data in words:
             try:
-                receivers[index].write(data)
+                transport.write(data)
             except RuntimeError:
                 # It was lost in this turn, and that has been told already: nobody hears it.
                 continue
