@@ -28,8 +28,7 @@ import hmac
 import re
 import secrets
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 from scramp import ScramClient, ScramException, ScramMechanism
@@ -58,15 +57,22 @@ _KEY_BYTES: Final = hashlib.sha256().digest_size
 # As many random bytes as PostgreSQL takes (SCRAM_RAW_NONCE_LEN).
 _NONCE_BYTES: Final = 18
 
-# What scramp is shown instead of a salt and an iteration count that it might refuse.
+# What scramp is shown instead of a salt and an iteration count that it might refuse, and of nonces,
+# each character of which it looks at again and again: that was a sixth of a login.
 _HARMLESS_SALT: Final = bytes(SALT_BYTES)
+_HARMLESS_NONCE: Final = "_"
+
+_MECHANISMS: Final = {name: ScramMechanism(name) for name in (PLAIN, PLUS)}
 
 _VERIFIER: Final = re.compile(
     r"SCRAM-SHA-256\$([1-9][0-9]{0,9}):([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+)"
 )
 
-# RFC 5802, "Formal Syntax": client-first-message. The flag, the authorization identity, the name.
-_CLIENT_FIRST: Final = re.compile(r"([^,]*),([^,]*),n=[^,]*,(.*)", re.DOTALL)
+# RFC 5802, "Formal Syntax": client-first-message. The flag, the authorization identity, the name,
+# the nonce ("printable" is ASCII without the comma), the extensions.
+_CLIENT_FIRST: Final = re.compile(
+    r"([^,]*),([^,]*),n=[^,]*,r=([\x21-\x2b\x2d-\x7e]+)((?:,.*)?)", re.DOTALL
+)
 
 # RFC 5802, "Formal Syntax": server-first-message. The nonce, the salt, the iterations, the rest.
 _SERVER_FIRST: Final = re.compile(
@@ -177,20 +183,23 @@ class ServerExchange:
         """Answer the client-first-message with the server-first-message."""
         if mechanism not in self.mechanisms:
             raise ScramError("SCRAM: the client chose a mechanism that was not offered")
-        flag, identity, bare, judged = _client_first(_text("client-first-message", data))
+        flag, identity, bare, nonce, judged = _client_first(_text("client-first-message", data))
         # PostgreSQL auth-scram.c: "The client selected SCRAM-SHA-256 without channel binding, but
         # the SCRAM message includes channel binding data". scramp would change the mechanism.
         if mechanism == PLAIN and flag.startswith("p"):
             raise ScramError(f"SCRAM: channel binding in a message of {PLAIN}")
-        with _only_scram_errors():
-            server = ScramMechanism(mechanism).make_server(
-                self._verifier_for_scramp, self._channel_binding, self._nonce or _nonce()
+        try:
+            server = _MECHANISMS[mechanism].make_server(
+                self._verifier_for_scramp, self._channel_binding, _HARMLESS_NONCE
             )
             server.set_client_first(f"{flag},{identity},{judged}")
             server.client_first_bare = bare
+            server.nonce.nonce = nonce + (self._nonce or _nonce())
             server.salt = _base64(self._verifier.salt)
             server.i = self._verifier.iterations
             answer: str = server.get_server_first()
+        except ScramException as error:
+            raise _scram_error(error) from error
         self._server = server
         return answer.encode("ascii")
 
@@ -202,9 +211,11 @@ class ServerExchange:
         text = _text("client-final-message", data)
         if self._server is None:
             raise ScramError("SCRAM: a client-final-message before the first one")
-        with _only_scram_errors():
+        try:
             self._server.set_client_final(text)
             answer: str = self._server.get_server_final()
+        except ScramException as error:
+            raise _scram_error(error) from error
         return answer.encode("ascii")
 
     def _verifier_for_scramp(self, _name: str) -> tuple[bytes, bytes, bytes, int]:
@@ -234,15 +245,19 @@ class ClientExchange:
             raise ScramError(f"SCRAM: the server offers neither {PLAIN} nor {PLUS}")
         self._password: Final = _prepared(password)
         self._salted: Final = salted_password if salted is None else salted
-        with _only_scram_errors():
+        try:
             # The name means nothing, and `*` is what the JDBC driver sends. The password is ours.
             self._client = ScramClient(known, "*", "", channel_binding, nonce)
+        except ScramException as error:
+            raise _scram_error(error) from error
         self.mechanism: Final[str] = self._client.mechanism_name
 
     def first(self) -> bytes:
         """The client-first-message."""
-        with _only_scram_errors():
+        try:
             message: str = self._client.get_client_first()
+        except ScramException as error:
+            raise _scram_error(error) from error
         return message.encode("ascii")
 
     def respond(self, server_first: bytes) -> bytes:
@@ -250,8 +265,10 @@ class ClientExchange:
         text = _text("server-first-message", server_first)
         salt, iterations, judged = _server_first(text)
         client = self._client
-        with _only_scram_errors():
+        try:
             client.set_server_first(judged)
+        except ScramException as error:
+            raise _scram_error(error) from error
         client_key, stored_key, server_key = _keys(self._salted(self._password, salt, iterations))
         binding = client.gs2_header.make_cbind_input(client.cb)
         without_proof = f"c={_base64(binding)},r={client.nonce}"
@@ -269,8 +286,10 @@ class ClientExchange:
         its own is: somebody else answers in the database's place.
         """
         text = _text("server-final-message", server_final)
-        with _only_scram_errors():
+        try:
             self._client.set_server_final(text)
+        except ScramException as error:
+            raise _scram_error(error) from error
 
 
 def salted_password(password: bytes, salt: bytes, iterations: int) -> bytes:
@@ -278,15 +297,11 @@ def salted_password(password: bytes, salt: bytes, iterations: int) -> bytes:
     return hashlib.pbkdf2_hmac("sha256", password, salt, iterations)
 
 
-@contextmanager
-def _only_scram_errors() -> Iterator[None]:
-    """Translate what scramp raises; its texts name attributes, never their values."""
-    try:
-        yield
-    except ScramException as error:
-        if error.server_error is ServerError.INVALID_PROOF:
-            raise AuthenticationFailed from None
-        raise ScramError(f"SCRAM: {error.args[0]}") from error
+def _scram_error(error: ScramException) -> ScramError:
+    """What scramp has raised, as ours; its texts name attributes, never their values."""
+    if error.server_error is ServerError.INVALID_PROOF:
+        return AuthenticationFailed()
+    return ScramError(f"SCRAM: {error.args[0]}")
 
 
 def _text(message: str, data: bytes) -> str:
@@ -302,14 +317,14 @@ def _text(message: str, data: bytes) -> str:
     return text
 
 
-def _client_first(text: str) -> tuple[str, str, str, str]:
-    """Binding flag, authorization identity, the bare message, and that with a harmless name."""
+def _client_first(text: str) -> tuple[str, str, str, str, str]:
+    """Binding flag, authorization identity, the bare message, its nonce; and one for scramp."""
     match = _CLIENT_FIRST.fullmatch(text)
     if match is None:
         raise ScramError("SCRAM: the client-first-message is malformed")
-    flag, identity, after_name = match.groups()
+    flag, identity, nonce, extensions = match.groups()
     bare = text[len(flag) + len(identity) + 2 :]
-    return flag, identity, bare, f"n=_,{after_name}"
+    return flag, identity, bare, nonce, f"n=_,r={_HARMLESS_NONCE}{extensions}"
 
 
 def _server_first(text: str) -> tuple[bytes, int, str]:
@@ -350,7 +365,7 @@ def _xor(one: bytes, other: bytes) -> bytes:
 
 
 def _nonce() -> str:
-    """PostgreSQL's 24 characters instead of scramp's 64, each of which it looks at thrice."""
+    """As long as PostgreSQL's: 24 characters."""
     return secrets.token_urlsafe(_NONCE_BYTES)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
+import threading
 from collections.abc import Mapping
 from typing import Final, Protocol
 
@@ -34,7 +35,7 @@ class Secret:
     Equal when both are; then the older object is the one to keep, with the verifier it has made.
     """
 
-    __slots__ = ("_salted", "_verifier", "password", "username")
+    __slots__ = ("_salted", "_salting", "_verifier", "password", "username")
 
     def __init__(self, username: str, password: str) -> None:
         self.username: Final = username
@@ -42,19 +43,21 @@ class Secret:
         self._verifier: Verifier | None = None
         # PBKDF2's results by the database's salt and iterations.
         self._salted: dict[tuple[bytes, bytes, int], bytes] = {}
+        self._salting: Final = threading.Lock()
 
     def salted(self, password: bytes, salt: bytes, iterations: int) -> bytes:
         """`scram.salted_password`, remembered: a storm of new connections to a database pays once.
 
-        May be called in threads.
+        May be called in threads; those that come at the same time wait for the first.
         """
         key = (password, salt, iterations)
-        found = self._salted.get(key)
-        if found is None:
-            found = salted_password(password, salt, iterations)
-            if len(self._salted) >= _SALTS_KEPT:
-                self._salted = {}
-            self._salted[key] = found
+        with self._salting:
+            found = self._salted.get(key)
+            if found is None:
+                found = salted_password(password, salt, iterations)
+                if len(self._salted) >= _SALTS_KEPT:
+                    self._salted = {}
+                self._salted[key] = found
         return found
 
     @property

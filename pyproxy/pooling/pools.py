@@ -34,6 +34,9 @@ LIFE_JITTER: Final = 0.1
 # After a failed attempt to open a server: seconds to the next one, doubled up to the second.
 FIRST_RETRY: Final = 0.1
 LAST_RETRY: Final = 2.0
+# How many servers of a pool are opened at the same time. While they are, the first of them serve: a
+# burst of short requests is over before it has opened all that it might have had.
+OPENING: Final = 4
 # How long a login waits for its pool's first server where nobody else may wait at all, in seconds.
 LOGIN_PATIENCE: Final = 10.0
 
@@ -198,6 +201,8 @@ class Pools(Generic[S]):
         if self._lending:
             # At once: it serves before anybody can claim its place.
             self._lend()
+        if pool.waiting:
+            self._grow(pool)
 
     def opened_in_vain(self, pool: Pool[S], why: str) -> None:
         """A new server has ended before it could be lent; its place is free when it is closed."""
@@ -286,7 +291,7 @@ class Pools(Generic[S]):
     def _grow(self, pool: Pool[S]) -> None:
         if self.paused:
             return
-        while pool.opening + len(pool.idle) < len(pool.waiting):
+        while pool.opening < OPENING and pool.opening + len(pool.idle) < len(pool.waiting):
             if pool.retry_at and self._clock() < pool.retry_at:
                 return
             if self.used >= self.limits.max_connections:

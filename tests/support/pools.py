@@ -77,13 +77,16 @@ class House:
         server, client.server = client.server, None
         self.pools.release(self.owners[server], server)
 
+    def open_one(self) -> None:
+        pool = self.opening.pop(0)
+        self.made += 1
+        server = Server(self.made, self.now)
+        self.owners[server] = pool
+        self.pools.opened(pool, server)
+
     def open_all(self) -> None:
         while self.opening:
-            pool = self.opening.pop(0)
-            self.made += 1
-            server = Server(self.made, self.now)
-            self.owners[server] = pool
-            self.pools.opened(pool, server)
+            self.open_one()
 
     def close_all(self) -> None:
         while self.closing:

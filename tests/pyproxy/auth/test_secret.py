@@ -1,6 +1,8 @@
 """What is derived from a password is derived once."""
 
 import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -64,6 +66,21 @@ def test_another_salt_is_another_key_and_few_are_kept(derivations: list[str]) ->
     for number in range(50):
         log_in(secret, Verifier.from_password("corr3ct-horse", bytes([number]) * 16))
     assert len(secret._salted) <= secret_module._SALTS_KEPT
+
+
+def test_database_connections_that_are_opened_at_once_cost_one_derivation(
+    derivations: list[str],
+) -> None:
+    secret = Secret("app", "corr3ct-horse")
+    all_there = threading.Barrier(8)
+
+    def derive() -> bytes:
+        all_there.wait(10)
+        return secret.salted(b"corr3ct-horse", bytes(16), 100_000)
+
+    with ThreadPoolExecutor(8) as threads:
+        keys = {future.result() for future in [threads.submit(derive) for _ in range(8)]}
+    assert (len(keys), derivations) == (1, ["PBKDF2"])
 
 
 def test_a_stranger_has_a_password_that_nobody_knows() -> None:

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from pyproxy.errors import ProxyError, no_reader
-from pyproxy.pooling.pools import IDLE_MARK, MAX_LIFE
+from pyproxy.pooling.pools import IDLE_MARK, MAX_LIFE, OPENING
 from tests.support.pools import Client, House
 
 
@@ -57,6 +57,31 @@ def test_the_budget_is_never_exceeded() -> None:
     assert house.made == 3
     assert house.pools.used == 3
     assert sum(client.server is not None for client in clients) == 3
+
+
+def test_a_burst_opens_a_few_servers_at_a_time() -> None:
+    """The first of them serve meanwhile: who asks for little has been served by then."""
+    house = House(16)
+    pool = house.pool()
+    clients = [house.borrow(pool) for _ in range(40)]
+    assert len(house.opening) == OPENING
+    house.open_one()
+    assert clients[0].server is not None
+    assert len(house.opening) == OPENING
+    served = 0
+    while served < len(clients):
+        house.release(clients[served])
+        served += 1
+    house.settle()
+    assert house.made == 1 + OPENING
+
+
+def test_a_burst_that_lasts_gets_all_that_it_may_have() -> None:
+    house = House(16)
+    pool = house.pool()
+    clients = [house.borrow(pool) for _ in range(40)]
+    house.settle()
+    assert (house.made, sum(client.server is not None for client in clients)) == (16, 16)
 
 
 def test_an_idle_server_of_another_pool_makes_room() -> None:
