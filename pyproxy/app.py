@@ -158,6 +158,7 @@ class App:
         # What lives now lives long: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
+        # And a storm of logins is no reason to: what they make is let go of without it.
         gc.set_threshold(50_000, 20, 50)
         if self._http is not None:
             self._say("INFO", self._ready_line(self._http))

@@ -190,7 +190,7 @@ class ServerExchange:
             raise ScramError(f"SCRAM: channel binding in a message of {PLAIN}")
         try:
             server = _MECHANISMS[mechanism].make_server(
-                self._verifier_for_scramp, self._channel_binding, _HARMLESS_NONCE
+                _for_scramp(self._verifier), self._channel_binding, _HARMLESS_NONCE
             )
             server.set_client_first(f"{flag},{identity},{judged}")
             server.client_first_bare = bare
@@ -217,9 +217,6 @@ class ServerExchange:
         except ScramException as error:
             raise _scram_error(error) from error
         return answer.encode("ascii")
-
-    def _verifier_for_scramp(self, _name: str) -> tuple[bytes, bytes, bytes, int]:
-        return _HARMLESS_SALT, self._verifier.stored_key, self._verifier.server_key, ITERATIONS
 
 
 class ClientExchange:
@@ -295,6 +292,12 @@ class ClientExchange:
 def salted_password(password: bytes, salt: bytes, iterations: int) -> bytes:
     """PBKDF2 over a prepared password: the expensive part, without the interpreter's lock."""
     return hashlib.pbkdf2_hmac("sha256", password, salt, iterations)
+
+
+def _for_scramp(verifier: Verifier) -> Callable[[str], tuple[bytes, bytes, bytes, int]]:
+    """How scramp asks for it. Not the exchange's method: each would keep the other."""
+    shown = _HARMLESS_SALT, verifier.stored_key, verifier.server_key, ITERATIONS
+    return lambda _name: shown
 
 
 def _scram_error(error: ScramException) -> ScramError:

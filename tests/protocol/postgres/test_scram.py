@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import gc
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -81,6 +83,19 @@ def test_a_backend_with_few_iterations_is_understood() -> None:
     """PostgreSQL lets scram_iterations be 1; scramp alone would refuse below 4096."""
     server = ServerExchange(Verifier.from_password("x", iterations=1))
     converse(server, ClientExchange("x", ("SCRAM-SHA-256",)))
+
+
+def test_what_an_exchange_knows_goes_with_it() -> None:
+    """Keys do not stay in memory until the collector finds them."""
+    server = ServerExchange(RFC)
+    converse(server, ClientExchange("pencil", server.mechanisms))
+    gone = weakref.ref(server)
+    gc.disable()
+    try:
+        del server
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_a_wrong_password_fails_without_saying_why() -> None:
