@@ -19,6 +19,8 @@ from typing import Final
 
 # More than that goes out at once, in bytes: putting it off would only hold memory.
 _MUCH: Final = 16 * 1024
+# So many are written in the middle of a turn: nobody waits for the end of a very long one.
+_MANY: Final = 64
 
 
 class Turn:
@@ -40,10 +42,13 @@ class Turn:
             self.flush()
             transport.write(data)
             return
-        self._words.append((transport, data))
+        words = self._words
+        words.append((transport, data))
         if not self._due:
             self._due = True
             self._soon(self._end)
+        elif len(words) >= _MANY:
+            self.flush()
 
     def at_end(self, task: Callable[[], None]) -> None:
         """Do `task` at the end of the turn, before what it sends is written."""

@@ -89,6 +89,15 @@ def test_much_goes_out_at_once_behind_what_was_sent_before() -> None:
     assert stage.written[-1] == ("one", b"tail")
 
 
+def test_nobody_waits_for_the_end_of_a_very_long_turn() -> None:
+    stage = Stage()
+    for number in range(1_000):
+        stage.send(stage.one, b"%d" % number)
+        assert number - len(stage.written) < 64
+    stage.end()
+    assert [int(data) for _, data in stage.written] == list(range(1_000))
+
+
 def test_a_lost_connection_takes_nothing_from_the_others() -> None:
     stage = Stage()
     stage.send(stage.one, b"to nobody")
