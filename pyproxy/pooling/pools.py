@@ -34,9 +34,9 @@ LIFE_JITTER: Final = 0.1
 # After a failed attempt to open a server: seconds to the next one, doubled up to the second.
 FIRST_RETRY: Final = 0.1
 LAST_RETRY: Final = 2.0
-# How many servers of a pool are opened at the same time. While they are, the first of them serve: a
-# burst of short requests is over before it has opened all that it might have had.
-OPENING: Final = 4
+# How many servers of a pool are opened at the same time. While they are, the first of them serve:
+# so a storm of clients, or the end of a failover, is none for the database.
+OPENING: Final = 16
 # How long a login waits for its pool's first server where nobody else may wait at all, in seconds.
 LOGIN_PATIENCE: Final = 10.0
 

@@ -59,11 +59,11 @@ def test_the_budget_is_never_exceeded() -> None:
     assert sum(client.server is not None for client in clients) == 3
 
 
-def test_a_burst_opens_a_few_servers_at_a_time() -> None:
+def test_a_burst_opens_some_servers_at_a_time() -> None:
     """The first of them serve meanwhile: who asks for little has been served by then."""
-    house = House(16)
+    house = House(100)
     pool = house.pool()
-    clients = [house.borrow(pool) for _ in range(40)]
+    clients = [house.borrow(pool) for _ in range(120)]
     assert len(house.opening) == OPENING
     house.open_one()
     assert clients[0].server is not None
@@ -77,11 +77,11 @@ def test_a_burst_opens_a_few_servers_at_a_time() -> None:
 
 
 def test_a_burst_that_lasts_gets_all_that_it_may_have() -> None:
-    house = House(16)
+    house = House(100)
     pool = house.pool()
-    clients = [house.borrow(pool) for _ in range(40)]
+    clients = [house.borrow(pool) for _ in range(120)]
     house.settle()
-    assert (house.made, sum(client.server is not None for client in clients)) == (16, 16)
+    assert (house.made, sum(client.server is not None for client in clients)) == (100, 100)
 
 
 def test_an_idle_server_of_another_pool_makes_room() -> None:
