@@ -29,7 +29,8 @@ import re
 import secrets
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple, Self, TypeAlias
+from functools import wraps
+from typing import Any, Final, NamedTuple, ParamSpec, Self, TypeAlias, TypeVar
 
 from scramp import ScramClient, ScramException, ScramMechanism
 from scramp.core import ClientStage
@@ -95,6 +96,25 @@ class AuthenticationFailed(ScramError):
 
     def __init__(self) -> None:
         super().__init__("SCRAM: the proof is wrong")
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _only_scram_errors(step: Callable[P, T]) -> Callable[P, T]:
+    """Translate what scramp raises in it; its texts name attributes, never their values."""
+
+    @wraps(step)
+    def translated(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return step(*args, **kwargs)
+        except ScramException as error:
+            if error.server_error is ServerError.INVALID_PROOF:
+                raise AuthenticationFailed from None
+            raise ScramError(f"SCRAM: {error.args[0]}") from error
+
+    return translated
 
 
 class Verifier(NamedTuple):
@@ -179,6 +199,7 @@ class ServerExchange:
         """What AuthenticationSASL offers, the better one first, as PostgreSQL does."""
         return (PLAIN,) if self._channel_binding is None else (PLUS, PLAIN)
 
+    @_only_scram_errors
     def first(self, mechanism: str, data: bytes) -> bytes:
         """Answer the client-first-message with the server-first-message."""
         if mechanism not in self.mechanisms:
@@ -188,21 +209,19 @@ class ServerExchange:
         # the SCRAM message includes channel binding data". scramp would change the mechanism.
         if mechanism == PLAIN and flag.startswith("p"):
             raise ScramError(f"SCRAM: channel binding in a message of {PLAIN}")
-        try:
-            server = _MECHANISMS[mechanism].make_server(
-                _for_scramp(self._verifier), self._channel_binding, _HARMLESS_NONCE
-            )
-            server.set_client_first(f"{flag},{identity},{judged}")
-            server.client_first_bare = bare
-            server.nonce.nonce = nonce + (self._nonce or _nonce())
-            server.salt = _base64(self._verifier.salt)
-            server.i = self._verifier.iterations
-            answer: str = server.get_server_first()
-        except ScramException as error:
-            raise _scram_error(error) from error
+        server = _MECHANISMS[mechanism].make_server(
+            _for_scramp(self._verifier), self._channel_binding, _HARMLESS_NONCE
+        )
+        server.set_client_first(f"{flag},{identity},{judged}")
+        server.client_first_bare = bare
+        server.nonce.nonce = nonce + (self._nonce or _nonce())
+        server.salt = _base64(self._verifier.salt)
+        server.i = self._verifier.iterations
+        answer: str = server.get_server_first()
         self._server = server
         return answer.encode("ascii")
 
+    @_only_scram_errors
     def final(self, data: bytes) -> bytes:
         """Check the client-final-message; return the server-final-message, our own proof.
 
@@ -211,11 +230,8 @@ class ServerExchange:
         text = _text("client-final-message", data)
         if self._server is None:
             raise ScramError("SCRAM: a client-final-message before the first one")
-        try:
-            self._server.set_client_final(text)
-            answer: str = self._server.get_server_final()
-        except ScramException as error:
-            raise _scram_error(error) from error
+        self._server.set_client_final(text)
+        answer: str = self._server.get_server_final()
         return answer.encode("ascii")
 
 
@@ -228,6 +244,7 @@ class ClientExchange:
     to pay once for each password and salt.
     """
 
+    @_only_scram_errors
     def __init__(
         self,
         password: str | bytes,
@@ -242,30 +259,23 @@ class ClientExchange:
             raise ScramError(f"SCRAM: the server offers neither {PLAIN} nor {PLUS}")
         self._password: Final = _prepared(password)
         self._salted: Final = salted_password if salted is None else salted
-        try:
-            # The name means nothing, and `*` is what the JDBC driver sends. The password is ours.
-            self._client = ScramClient(known, "*", "", channel_binding, nonce)
-        except ScramException as error:
-            raise _scram_error(error) from error
+        # The name means nothing, and `*` is what the JDBC driver sends. The password is ours.
+        self._client = ScramClient(known, "*", "", channel_binding, nonce)
         self.mechanism: Final[str] = self._client.mechanism_name
 
+    @_only_scram_errors
     def first(self) -> bytes:
         """The client-first-message."""
-        try:
-            message: str = self._client.get_client_first()
-        except ScramException as error:
-            raise _scram_error(error) from error
+        message: str = self._client.get_client_first()
         return message.encode("ascii")
 
+    @_only_scram_errors
     def respond(self, server_first: bytes) -> bytes:
         """Answer the server-first-message with the client-final-message, our proof."""
         text = _text("server-first-message", server_first)
         salt, iterations, judged = _server_first(text)
         client = self._client
-        try:
-            client.set_server_first(judged)
-        except ScramException as error:
-            raise _scram_error(error) from error
+        client.set_server_first(judged)
         client_key, stored_key, server_key = _keys(self._salted(self._password, salt, iterations))
         binding = client.gs2_header.make_cbind_input(client.cb)
         without_proof = f"c={_base64(binding)},r={client.nonce}"
@@ -276,6 +286,7 @@ class ClientExchange:
         client.stage = ClientStage.get_client_final
         return f"{without_proof},p={_base64(proof)}".encode("ascii")
 
+    @_only_scram_errors
     def verify(self, server_final: bytes) -> None:
         """Check the server's proof that it knows the password as well.
 
@@ -283,10 +294,7 @@ class ClientExchange:
         its own is: somebody else answers in the database's place.
         """
         text = _text("server-final-message", server_final)
-        try:
-            self._client.set_server_final(text)
-        except ScramException as error:
-            raise _scram_error(error) from error
+        self._client.set_server_final(text)
 
 
 def salted_password(password: bytes, salt: bytes, iterations: int) -> bytes:
@@ -298,13 +306,6 @@ def _for_scramp(verifier: Verifier) -> Callable[[str], tuple[bytes, bytes, bytes
     """How scramp asks for it. Not the exchange's method: each would keep the other."""
     shown = _HARMLESS_SALT, verifier.stored_key, verifier.server_key, ITERATIONS
     return lambda _name: shown
-
-
-def _scram_error(error: ScramException) -> ScramError:
-    """What scramp has raised, as ours; its texts name attributes, never their values."""
-    if error.server_error is ServerError.INVALID_PROOF:
-        return AuthenticationFailed()
-    return ScramError(f"SCRAM: {error.args[0]}")
 
 
 def _text(message: str, data: bytes) -> str:
