@@ -68,10 +68,8 @@ def test_a_burst_opens_some_servers_at_a_time() -> None:
     house.open_one()
     assert clients[0].server is not None
     assert len(house.opening) == OPENING
-    served = 0
-    while served < len(clients):
-        house.release(clients[served])
-        served += 1
+    for client in clients:
+        house.release(client)
     house.settle()
     assert house.made == 1 + OPENING
 
