@@ -31,6 +31,8 @@ class Member:
         self.process: Final = process
         self.channel: Final = channel
         self.ready = False
+        # Beats since it was last heard.
+        self.silence = 0
         # Nothing is under way there any more, or it is gone.
         self.done: Final = asyncio.Event()
         # The cancel keys of its servers, by target.

@@ -6,7 +6,7 @@ them has no name that anybody else could connect to.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pyproxy.config import Config
 from pyproxy.dashboard.view import Reading
@@ -14,6 +14,9 @@ from pyproxy.metrics.gauges import TargetGauges
 from pyproxy.targets.failover import Decision
 from pyproxy.targets.target import Limits
 from pyproxy.workers.budget import Order
+
+# How often a worker sends a Pulse, whether or not anybody asks, in seconds.
+BEAT: Final = 1.0
 
 # -- from the supervisor -------------------------------------------------------------------------
 
@@ -138,7 +141,7 @@ class TargetPulse(NamedTuple):
 
 
 class Pulse(NamedTuple):
-    """All that is counted: once a second, and at the end of each look."""
+    """All that is counted: at each beat, and at the end of each look."""
 
     endpoints: dict[str, Values]
     targets: dict[str, TargetPulse]

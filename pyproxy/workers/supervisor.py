@@ -22,6 +22,7 @@ from pyproxy.targets.target import Target
 from pyproxy.workers.budget import Budget
 from pyproxy.workers.crew import Member
 from pyproxy.workers.messages import (
+    BEAT,
     Cancel,
     Cancelled,
     Drain,
@@ -51,6 +52,8 @@ FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0
 # How long an answer of a worker is waited for when somebody looks, in seconds.
 LOOK_TIMEOUT: Final = 2.0
+# A worker that lets so many of its beats pass in silence is frozen.
+SILENCE: Final = 10
 # How long the places of a dead worker stay taken after its queries were cancelled, in seconds.
 GRACE: Final = 0.5
 # How many of them are cancelled at a time.
@@ -96,6 +99,7 @@ class Supervisor(App):
         for number, ready in enumerate(at_work, 1):
             self._spawn(self._keep(number, ready))
         await asyncio.gather(*at_work)
+        self._spawn(self._listen_to_crew())
         await self._start_http(self._fetch)
 
     def apply(self, config: Config) -> None:
@@ -177,6 +181,21 @@ class Supervisor(App):
         self._mourn(member)
         return how
 
+    async def _listen_to_crew(self) -> None:
+        """End a worker that does nothing any more, so that it is replaced.
+
+        Beats are counted, not seconds: who stops the whole proxy for a while stops the count.
+        """
+        while True:
+            await asyncio.sleep(BEAT)
+            for member in self.crew.values():
+                if not member.ready:
+                    continue
+                member.silence += 1
+                if member.silence == SILENCE:
+                    self.log.note("WARN", f"Worker {member.number} is frozen. It is ended.")
+                    member.kill()
+
     def _mourn(self, member: Member) -> None:
         """It is gone: with its clients; its servers are going."""
         del self.crew[member.number]
@@ -226,6 +245,7 @@ class Supervisor(App):
     # -- what workers say ----------------------------------------------------------------------
 
     def _heard(self, member: Member, message: Message) -> None:
+        member.silence = 0
         match message:
             case Want(target, places):
                 self._budgets[target].want(member.number, places)

@@ -35,6 +35,7 @@ from pyproxy.view import ProxyView
 from pyproxy.workers.budget import Claimed, Granted, Order, Refused
 from pyproxy.workers.channel import Channel
 from pyproxy.workers.messages import (
+    BEAT,
     Cancel,
     Cancelled,
     Drain,
@@ -59,8 +60,6 @@ from pyproxy.workers.messages import (
 )
 from pyproxy.workers.tally import values_of
 
-# How often the counters are sent, whether or not anybody asks, in seconds.
-BEAT: Final = 1.0
 # Rows that are made in one go.
 SLICE: Final = 200
 # The number of a worker in the ids of its connections: they are the proxy's, and unique in it.

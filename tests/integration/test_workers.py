@@ -6,15 +6,13 @@ import contextlib
 import functools
 import json
 import os
-import random
 import re
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
 
 import psycopg
 import pytest
@@ -23,17 +21,23 @@ from protocol.postgres.startup import CancelRequest
 from tests.support.messages import Query
 from tests.support.postgres import Postgres, own_postgres, temporary_folder
 from tests.support.proxy import Proxy, start_proxy
-from tests.support.wire import ClosedByPeer, Silence, Wire, errors_of
+from tests.support.wire import Wire, errors_of
+from tests.support.workers import (
+    BUDGET,
+    CONNECTIONS,
+    Watcher,
+    alive,
+    all_at_once,
+    clients_at,
+    pid_of_worker,
+    replaced,
+    wait_until,
+    worker_of,
+    workers,
+)
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
-# 4 percent of 100.
-BUDGET = 4
-
-_CONNECTIONS = (
-    "SELECT count(*) FROM pg_stat_activity"
-    " WHERE usename = 'app' AND backend_type = 'client backend'"
-)
 _SLEEPING = (
     "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state = 'active'"
     " AND wait_event = 'PgSleep'"
@@ -51,7 +55,7 @@ def postgres() -> Iterator[Postgres]:
 def nobody_else(postgres: Postgres) -> None:
     """The database has let go of what the test before had."""
     with postgres.admin() as admin:
-        wait_until(lambda: admin.value(_CONNECTIONS) == "0", 40)
+        wait_until(lambda: admin.value(CONNECTIONS) == "0", 40)
 
 
 @pytest.fixture
@@ -62,67 +66,6 @@ def crew(postgres: Postgres) -> Iterator[Proxy]:
         start_proxy(folder, postgres, workers=2, extensions=["cancel_requests"]) as proxy,
     ):
         yield proxy
-
-
-def workers(proxy: Proxy) -> list[int]:
-    """Their pids."""
-    text = Path(f"/proc/{proxy.pid}/task/{proxy.pid}/children").read_text()
-    return [int(pid) for pid in text.split()]
-
-
-def worker_of(row: dict[str, Any]) -> int:
-    """The worker that has a connection, by its id."""
-    return int(row["id"]) % 64 + 1
-
-
-def wait_until(fact: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not fact():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-@contextlib.contextmanager
-def clients_at(proxy: Proxy, wanted: dict[int, int]) -> Iterator[dict[int, list[Wire]]]:
-    """So many clients of each worker: one is opened until the kernel has dealt them so."""
-    have: dict[int, list[Wire]] = {number: [] for number in wanted}
-    with contextlib.ExitStack() as stack:
-        for _ in range(400):
-            if all(len(have[number]) >= count for number, count in wanted.items()):
-                break
-            name = f"skew-{random.getrandbits(60)}"
-            wire = proxy.wire(application_name=name)
-            rows = proxy.api(f"clients?application_name={name}")["clients"]
-            number = worker_of(rows[0])
-            if len(have.get(number, [])) < wanted.get(number, 0):
-                have[number].append(stack.enter_context(wire))
-            else:
-                wire.close()
-        yield have
-
-
-class Watcher(threading.Thread):
-    """Counts what the database has of the proxy's, again and again."""
-
-    def __init__(self, postgres: Postgres) -> None:
-        super().__init__(daemon=True)
-        self.most = 0
-        self.over = False
-        self._postgres = postgres
-
-    def run(self) -> None:
-        with self._postgres.admin() as admin:
-            while not self.over:
-                self.most = max(self.most, int(admin.value(_CONNECTIONS) or 0))
-                time.sleep(0.005)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.over = True
-        self.join()
 
 
 def test_both_workers_serve_and_are_shown_as_one(crew: Proxy) -> None:
@@ -177,9 +120,9 @@ def test_the_budget_holds_whatever_the_clients_do(crew: Proxy, postgres: Postgre
     with clients_at(crew, {1: 20, 2: 2}) as clients, Watcher(postgres) as watcher:
         for heavy, light in ((1, 2), (2, 1), (1, 2)):
             # First one worker takes all that there is, then the other needs some of it.
-            _all_at_once(clients[heavy], "SELECT pg_sleep(0.02)", 5)
+            all_at_once(clients[heavy], "SELECT pg_sleep(0.02)", 5)
             began = time.monotonic()
-            _all_at_once(clients[light], "SELECT pg_sleep(0.02)", 5)
+            all_at_once(clients[light], "SELECT pg_sleep(0.02)", 5)
             assert time.monotonic() - began < 10
     assert 1 <= watcher.most <= BUDGET
 
@@ -196,7 +139,7 @@ def test_a_busy_worker_passes_places_on(crew: Proxy, postgres: Postgres) -> None
             waits = []
             for _ in range(5):
                 began = time.monotonic()
-                _all_at_once(clients[2], "SELECT pg_sleep(0.01)", 3)
+                all_at_once(clients[2], "SELECT pg_sleep(0.01)", 3)
                 waits.append(time.monotonic() - began)
         finally:
             over.set()
@@ -213,7 +156,7 @@ def test_fewer_places_than_workers(postgres: Postgres, tmp_path: Path) -> None:
         Watcher(postgres) as watcher,
         clients_at(proxy, {1: 3, 2: 3}) as clients,
     ):
-        _all_at_once([*clients[1], *clients[2]], "SELECT pg_sleep(0.005)", 10)
+        all_at_once([*clients[1], *clients[2]], "SELECT pg_sleep(0.005)", 10)
     assert watcher.most == 1
 
 
@@ -269,8 +212,8 @@ def test_a_worker_that_comes_after_a_reload_listens_where_the_others_do(
         proxy.signal(signal.SIGHUP)
         proxy.wait_for_log("was reloaded: needs a restart: endpoints")
         before = set(workers(proxy))
-        os.kill(_pid_of_worker(proxy, 1), signal.SIGKILL)
-        wait_until(functools.partial(_replaced, proxy, before))
+        os.kill(pid_of_worker(proxy, 1), signal.SIGKILL)
+        wait_until(functools.partial(replaced, proxy, before))
         with clients_at(proxy, {1: 1, 2: 1}) as clients:
             assert all(wires[0].value("SELECT 1") == "1" for wires in clients.values())
 
@@ -281,7 +224,7 @@ def test_a_smaller_budget_is_carried_out(postgres: Postgres, tmp_path: Path) -> 
         start_proxy(tmp_path, postgres, workers=2) as proxy,
         clients_at(proxy, {1: 4, 2: 4}) as clients,
     ):
-        _all_at_once([*clients[1], *clients[2]], "SELECT pg_sleep(0.05)", 2)
+        all_at_once([*clients[1], *clients[2]], "SELECT pg_sleep(0.05)", 2)
         text = proxy.config_file.read_text()
         proxy.config_file.write_text(
             text.replace("max_connections_percent: 4", "max_connections_percent: 2")
@@ -289,7 +232,7 @@ def test_a_smaller_budget_is_carried_out(postgres: Postgres, tmp_path: Path) -> 
         proxy.signal(signal.SIGHUP)
         wait_until(lambda: len(proxy.api("servers")["servers"]) <= 2)
         with Watcher(postgres) as watcher:
-            _all_at_once([*clients[1], *clients[2]], "SELECT pg_sleep(0.02)", 3)
+            all_at_once([*clients[1], *clients[2]], "SELECT pg_sleep(0.02)", 3)
         assert watcher.most <= 2
 
 
@@ -308,79 +251,7 @@ def test_draining_lets_transactions_of_all_workers_finish(
                 wires[0].query("COMMIT")
             pids = workers(proxy)
         proxy.process.wait(20)
-        assert not any(_alive(pid) for pid in pids)
-
-
-def test_a_killed_worker_is_replaced_and_the_others_go_on(
-    postgres: Postgres, tmp_path: Path
-) -> None:
-    """With its queries running: the budget is kept, counters never fall, an event tells."""
-    with (
-        start_proxy(tmp_path, postgres, workers=2) as proxy,
-        clients_at(proxy, {1: 3, 2: 3}) as clients,
-        Watcher(postgres) as watcher,
-    ):
-        for wires in clients.values():
-            wires[0].send(Query("SELECT pg_sleep(10)"))
-        proxy.await_borrowed(2)
-        received = proxy.metric("pyproxy_client_connections_received_total")
-        before = workers(proxy)
-        first = _pid_of_worker(proxy, 1)
-        os.kill(first, signal.SIGKILL)
-        proxy.wait_for_log(r"Worker 1 has ended \(signal 9\)")
-        assert clients[2][1].value("SELECT 5") == "5"
-        wait_until(functools.partial(_replaced, proxy, set(before)))
-        # Its clients are gone, the other's are there, and new ones come to both.
-        with clients_at(proxy, {1: 3, 2: 1}) as fresh:
-            _all_at_once([*fresh[1], *fresh[2], *clients[2][1:]], "SELECT pg_sleep(0.02)", 5)
-        wait_until(lambda: proxy.metric("pyproxy_client_connections") == 3)
-        assert proxy.metric("pyproxy_client_connections_received_total") >= received
-        events = proxy.api("events")["events"]
-        assert [row["event"] for row in events].count("worker-ended") == 1
-    assert watcher.most <= BUDGET
-
-
-def test_the_budget_holds_while_workers_are_killed_under_load(
-    postgres: Postgres, tmp_path: Path
-) -> None:
-    """Invariant 8; and whoever is let in is served again each time."""
-    with start_proxy(tmp_path, postgres, workers=2) as proxy, Watcher(postgres) as watcher:
-        over = threading.Event()
-
-        def insist() -> None:
-            while not over.is_set():
-                with contextlib.suppress(psycopg.Error), psycopg.connect(proxy.dsn()) as client:
-                    for _ in range(50):
-                        client.execute("SELECT pg_sleep(0.01)")
-                        client.commit()
-
-        threads = [threading.Thread(target=insist) for _ in range(16)]
-        for thread in threads:
-            thread.start()
-        try:
-            for _ in range(4):
-                time.sleep(0.7)
-                before = set(workers(proxy))
-                os.kill(random.choice(sorted(before)), signal.SIGKILL)
-                wait_until(functools.partial(_replaced, proxy, before))
-        finally:
-            over.set()
-            for thread in threads:
-                thread.join()
-        with clients_at(proxy, {1: 1, 2: 1}) as clients:
-            assert all(wires[0].value("SELECT 1") == "1" for wires in clients.values())
-        assert proxy.log.count("has ended (signal 9)") == 4
-    assert watcher.most <= BUDGET
-
-
-def test_the_workers_end_with_a_killed_supervisor(postgres: Postgres, tmp_path: Path) -> None:
-    with contextlib.suppress(AssertionError), start_proxy(tmp_path, postgres, workers=2) as proxy:
-        pids = workers(proxy)
-        assert len(pids) == 2
-        proxy.process.kill()
-        proxy.process.wait()
-        wait_until(lambda: not any(_alive(pid) for pid in pids))
-    assert not any(_alive(pid) for pid in pids)
+        assert not any(alive(pid) for pid in pids)
 
 
 def test_a_second_proxy_cannot_take_the_port(
@@ -426,24 +297,6 @@ def test_a_rotated_secret_reaches_all_workers(postgres: Postgres, tmp_path: Path
 # -- doing ---------------------------------------------------------------------------------------
 
 
-def _all_at_once(wires: list[Wire], query: str, times: int) -> None:
-    problems: list[Exception] = []
-
-    def ask(wire: Wire) -> None:
-        try:
-            for _ in range(times):
-                wire.query(query)
-        except (AssertionError, OSError, Silence, ClosedByPeer) as problem:
-            problems.append(problem)
-
-    threads = [threading.Thread(target=ask, args=(wire,)) for wire in wires]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not problems, problems
-
-
 def _keep_asking(wire: Wire, over: threading.Event) -> None:
     while not over.is_set():
         wire.query("SELECT pg_sleep(0.01)")
@@ -461,26 +314,6 @@ def _connects(proxy: Proxy) -> bool:
     return True
 
 
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def _replaced(proxy: Proxy, before: set[int]) -> bool:
-    """Are there as many workers as before, other ones, and do all of them listen?"""
-    now = set(workers(proxy))
-    return len(now) == len(before) == _listening(proxy) and now != before
-
-
-def _listening(proxy: Proxy) -> int:
-    """How many sockets listen on its port."""
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    # The port in hexadecimal behind the address, and 0A for TCP_LISTEN.
-    return sum(int(row[1].split(":")[1], 16) == proxy.port and row[3] == "0A" for row in rows)
-
-
 def _has_key(proxy: Proxy) -> bool:
     with proxy.wire() as wire:
         return wire.key is not None
@@ -493,8 +326,3 @@ def _cancel(proxy: Proxy, key: tuple[int, bytes] | None) -> None:
         sock.settimeout(20)
         sock.sendall(CancelRequest(*key).encode())
         assert sock.recv(1) == b""
-
-
-def _pid_of_worker(proxy: Proxy, number: int) -> int:
-    """Children in the order of their birth: the first one is worker 1, until one is replaced."""
-    return sorted(workers(proxy))[number - 1]
