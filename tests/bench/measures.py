@@ -36,7 +36,9 @@ def pgbench_program() -> str | None:
 def transactions(
     peer: Peer, mode: str, clients: int, seconds: int, *options: str, tls: bool = False
 ) -> Result:
-    """The select-only script of pgbench."""
+    """The select-only script of pgbench; by the extended protocol where none can be prepared."""
+    if mode == "prepared" and not peer.prepares:
+        mode = "extended"
     program = pgbench_program()
     assert program is not None
     environment = os.environ | {

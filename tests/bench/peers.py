@@ -42,9 +42,18 @@ DATABASE_SETTINGS = {
 class Peer:
     """One of those compared."""
 
-    def __init__(self, name: str, port: int, start: Callable[[], subprocess.Popen[bytes]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        port: int,
+        start: Callable[[], subprocess.Popen[bytes]],
+        *,
+        prepares: bool = True,
+    ) -> None:
         self.name = name
         self.port = port
+        # Does it know a prepared statement again, whatever connection it runs on?
+        self.prepares = prepares
         self._start = start
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -113,7 +122,7 @@ def direct(postgres: Postgres) -> Peer:
     return peer
 
 
-def version_of(program: str) -> tuple[int, ...]:
+def _version_of(program: str) -> tuple[int, ...]:
     """Of a PgBouncer."""
     told = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
     found = re.search(r"(\d+)\.(\d+)\.(\d+)", told)
@@ -121,11 +130,11 @@ def version_of(program: str) -> tuple[int, ...]:
     return tuple(map(int, found.groups()))
 
 
-def pgbouncer(
-    postgres: Postgres, folder: Path, program: str, *, prepares: bool, host: str = HOST
-) -> Peer:
+def pgbouncer(postgres: Postgres, folder: Path, program: str, host: str = HOST) -> Peer:
     """PgBouncer as its manual would have it for this, TLS as far as the client wants it."""
     port = free_port()
+    version = _version_of(program)
+    prepares = version >= (1, 21)
     (folder / "users.txt").write_text(f'"{USER}" "{PASSWORD}"\n')
     settings: dict[str, object] = {
         "listen_addr": HOST,
@@ -154,7 +163,7 @@ def pgbouncer(
         with (folder / "pgbouncer.log").open("ab") as log:
             return subprocess.Popen([program, str(ini)], stderr=log, **unprivileged())  # type: ignore[call-overload,no-any-return]
 
-    return Peer("pgbouncer", port, start)
+    return Peer(f"PgBouncer {'.'.join(map(str, version))}", port, start, prepares=prepares)
 
 
 def proxy(postgres: Postgres, folder: Path, name: str, tree: Path, host: str = HOST) -> Peer:

@@ -6,7 +6,7 @@ import os
 import platform
 import re
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,9 +15,11 @@ from tests.bench.measures import Failed, Result
 from tests.bench.peers import POOL, Peer
 from tests.support.imports import ROOT
 
+Results = dict[str, list[Result]]
+"""By the name of the peer, a result for each round."""
+
+BUILDS = ("plain", "compiled")
 PAGE = ROOT / "docs" / "reference" / "performance.md"
-# Who is compared with, and has no goals.
-OTHERS = ("direct", "pgbouncer")
 INTRODUCTION = """\
 # Performance
 
@@ -28,11 +30,12 @@ machine in one run: {machine}.
 
 Every row is measured in rounds, the peers in turn and in turn backwards, so that what else the
 machine does hits all alike. Shown is the median of {rounds} and, in brackets, the median of
-the rounds' ratios to PgBouncer. Prefer the ratios: absolute figures are this machine's. CPU is user
+the rounds' ratios to {rivals}. Prefer the ratios: absolute figures are this machine's. CPU is user
 and system time of the peer's processes; *plain* is the interpreted build, *compiled* the same
 files through mypyc (`make compile`, and in the container image). Pool {pool}, SCRAM clients, no TLS
-unless said; PgBouncer {version} in transaction mode. PgBouncer keeps passwords in clear text here, so it derives
-SCRAM keys at each login; it has prepared statements from 1.21 on only.
+unless said; PgBouncer in transaction mode. It keeps passwords in clear text here, so it derives
+SCRAM keys at each login. Prepared statements it has from 1.21 on; an older one is asked by the
+extended protocol in their place.
 """
 
 
@@ -49,17 +52,24 @@ class Goal:
     to_pgbouncer: bool = True
     """Is it the ratio to PgBouncer's, or the figure itself?"""
 
-    def __str__(self) -> str:
-        return f"Goal for {self.column}" + (", to PgBouncer's" if self.to_pgbouncer else "")
+    def verdicts(self, results: Results, rivals: list[str]) -> Iterator[str]:
+        """Whether the builds meet it, in words: beside each PgBouncer where it is about that."""
+        if self.to_pgbouncer:
+            for rival in rivals:
+                told = [
+                    self._verdict(build, ratios(rounds, results[rival], self.column))
+                    for build, rounds in results.items()
+                    if build in BUILDS
+                ]
+                yield f"Goal for {self.column}, to {rival}: {', '.join(filter(None, told))}."
+        else:
+            told = [self._verdict(b, _of(results[b], self.column)) for b in BUILDS if b in results]
+            yield f"Goal for {self.column}: {', '.join(filter(None, told))}."
 
-    def verdict(self, build: str, rounds: list[Result], base: list[Result]) -> str:
-        """Whether a build meets it, in words."""
-        goal = self.compiled if build == "compiled" else self.plain
-        values = (
-            ratios(rounds, base, self.column) if self.to_pgbouncer else _of(rounds, self.column)
-        )
+    def _verdict(self, build: str, values: list[float]) -> str:
         if not values:
             return ""
+        goal = self.compiled if build == "compiled" else self.plain
         value = statistics.median(values)
         met = value >= goal if self.least else value <= goal
         sign = ">=" if self.least else "<="
@@ -69,7 +79,7 @@ class Goal:
 class Report:
     """The tables as they come; with `only`, of those whose title it finds, and no page."""
 
-    def __init__(self, peers: list[Peer], rounds: int, version: str, only: str = "") -> None:
+    def __init__(self, peers: list[Peer], rounds: int, only: str = "") -> None:
         self._peers = peers
         self._rounds = rounds
         self._only = only
@@ -81,7 +91,7 @@ class Report:
                 machine=f"{machine}, {datetime.now(UTC):%Y-%m-%d}, load {os.getloadavg()[0]:.0f}",
                 rounds=f"{rounds} round{'s' if rounds > 1 else ''}",
                 pool=POOL,
-                version=version,
+                rivals=" and ".join(rivals_among(peer.name for peer in peers)),
             )
         ]
 
@@ -92,12 +102,12 @@ class Report:
         *goals: Goal,
         without_direct: bool = False,
         among: list[Peer] | None = None,
-    ) -> dict[str, list[Result]]:
+    ) -> Results:
         """Measure all peers, or those `among`; returns the results by round, and adds the table."""
         if not re.search(self._only, title):
             return {}
         peers = among or (self._peers[1:] if without_direct else self._peers)
-        results: dict[str, list[Result]] = {peer.name: [] for peer in peers}
+        results: Results = {peer.name: [] for peer in peers}
         failures: dict[str, str] = {}
         for number in range(self._rounds):
             for peer in peers if number % 2 == 0 else reversed(peers):
@@ -106,10 +116,9 @@ class Report:
                 except Failed as failure:
                     failures[peer.name] = str(failure)
         part = table(title, results, failures)
-        base = results["pgbouncer"]
         for goal in goals:
-            verdicts = [goal.verdict(n, results[n], base) for n in results if n not in OTHERS]
-            part += f"\n{goal}: {', '.join(filter(None, verdicts))}.\n"
+            for verdict in goal.verdicts(results, rivals_among(results)):
+                part += f"\n{verdict}\n"
         self._parts.append(part)
         print(f"\n{self._parts[-1]}", flush=True)
         return results
@@ -125,10 +134,15 @@ class Report:
             page.write_text("\n".join(self._parts), encoding="utf-8")
 
 
-def table(title: str, results: dict[str, list[Result]], failures: dict[str, str]) -> str:
+def rivals_among(names: Iterable[str]) -> list[str]:
+    """Who the builds are compared with."""
+    return [name for name in names if name.startswith("PgBouncer")]
+
+
+def table(title: str, results: Results, failures: dict[str, str]) -> str:
     """One measurement of all peers, in Markdown."""
     columns = list(next((rounds[0] for rounds in results.values() if rounds), {}))
-    base = results.get("pgbouncer", [])
+    rivals = [results[name] for name in rivals_among(results)]
     lines = [
         f"## {title}",
         "",
@@ -136,26 +150,27 @@ def table(title: str, results: dict[str, list[Result]], failures: dict[str, str]
         "| --- |" + " ---: |" * len(columns),
     ]
     for name, rounds in results.items():
-        cells = [cell(rounds, base, column, name) for column in columns]
+        bases = rivals if name in BUILDS else []
+        cells = [cell(rounds, bases, column) for column in columns]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += [f"\n{name}: {why}" for name, why in failures.items()]
     return "\n".join(lines) + "\n"
 
 
-def cell(rounds: list[Result], base: list[Result], column: str, name: str) -> str:
-    """The median, and the ratio to PgBouncer's."""
+def cell(rounds: list[Result], bases: list[list[Result]], column: str) -> str:
+    """The median, and the ratio to that of each one in `bases`."""
     values = _of(rounds, column)
     if not any(values):
         return "-"
     text = figure(statistics.median(values))
-    compared = ratios(rounds, base, column)
-    if name in OTHERS or not compared:
+    compared = [found for base in bases if (found := ratios(rounds, base, column))]
+    if not compared:
         return text
-    return f"{text} ({statistics.median(compared):.2f})"
+    return f"{text} ({', '.join(f'{statistics.median(found):.2f}' for found in compared)})"
 
 
 def ratios(rounds: list[Result], base: list[Result], column: str) -> list[float]:
-    """Of each round, to PgBouncer's figure of the same one."""
+    """Of each round, to the figure of the same one in `base`."""
     return [r[column] / b[column] for r, b in zip(rounds, base, strict=False) if b[column]]
 
 

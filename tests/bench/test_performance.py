@@ -2,8 +2,9 @@
 
 After `make compile` both builds are measured, before it the plain one.
 PYPROXY_BENCH_SECONDS and PYPROXY_BENCH_ROUNDS make it longer, PYPROXY_BENCH_CLIENTS the idle crowd
-larger; PYPROXY_BENCH_ONLY is a pattern of titles, and writes no page; PYPROXY_BENCH_PGBOUNCER is
-another PgBouncer than the installed one (prepared statements need 1.21). It measures and judges nothing but errors: a busy machine is no reason to fail.
+larger; PYPROXY_BENCH_ONLY is a pattern of titles, and writes no page; PYPROXY_BENCH_PGBOUNCER names
+other PgBouncers than the installed one, with a colon between two. It measures and judges nothing but
+errors: a busy machine is no reason to fail.
 """
 
 from __future__ import annotations
@@ -43,13 +44,13 @@ SELECTS = {
 
 
 def test_performance() -> None:
-    bouncer = (
+    bouncers = (
         os.environ.get("PYPROXY_BENCH_PGBOUNCER")
-        or shutil.which("pgbouncer")
-        or shutil.which("pgbouncer", path="/usr/sbin")
+        or shutil.which("pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin")
+        or ""
     )
     pgbench = measures.pgbench_program()
-    if bouncer is None or pgbench is None:
+    if not bouncers or pgbench is None:
         pytest.skip("needs pgbouncer and pgbench: Debian's pgbouncer and postgresql packages")
     raise_file_limit()
     with temporary_folder() as folder:
@@ -60,7 +61,7 @@ def test_performance() -> None:
         postgres = start_postgres(folder, **settings)
         try:
             fill(postgres, pgbench)
-            run(postgres, folder, bouncer)
+            run(postgres, folder, bouncers.split(os.pathsep))
         finally:
             postgres.cluster.kill()
 
@@ -84,23 +85,22 @@ def fill(postgres: Postgres, pgbench: str) -> None:
         wire.query("VACUUM ANALYZE")
 
 
-def run(postgres: Postgres, folder: Path, bouncer: str) -> None:
+def run(postgres: Postgres, folder: Path, bouncers: list[str]) -> None:
     """All measurements."""
     peers.make_certificate(folder)
-    version = peers.version_of(bouncer)
     trees = {"plain": peers.copy_sources(folder / "plain")}
     compiled = peers.compile_sources(folder / "compiled")
     if compiled is not None:
         trees["compiled"] = compiled
     by_tcp, by_socket = (
         [
-            peers.pgbouncer(postgres, folder, bouncer, prepares=version >= (1, 21), host=host),
+            *(peers.pgbouncer(postgres, folder, program, host) for program in bouncers),
             *(peers.proxy(postgres, folder, name, tree, host) for name, tree in trees.items()),
         ]
         for host in (peers.HOST, str(folder / "sockets"))
     )
     compared = [peers.direct(postgres), *by_tcp]
-    report = Report(compared, ROUNDS, ".".join(map(str, version)), ONLY)
+    report = Report(compared, ROUNDS, ONLY)
     with peers.running(compared):
         for (mode, clients), goals in SELECTS.items():
             report.compare(
