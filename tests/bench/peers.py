@@ -166,12 +166,15 @@ def pgbouncer(postgres: Postgres, folder: Path, program: str, host: str = HOST) 
     return Peer(f"PgBouncer {'.'.join(map(str, version))}", port, start, prepares=prepares)
 
 
-def proxy(postgres: Postgres, folder: Path, name: str, tree: Path, host: str = HOST) -> Peer:
+def proxy(
+    postgres: Postgres, folder: Path, name: str, tree: Path, host: str = HOST, *, workers: int = 1
+) -> Peer:
     """The proxy from the sources in `tree`."""
     port = free_port()
     tls = {"certificate": str(folder / "cert.pem"), "private_key": str(folder / "key.pem")}
     # JSON is YAML.
     config = {
+        "workers": workers,
         "proxy": {"auth": [{"secret_arn": "bench"}]},
         "endpoints": [{"port": port, "tls": tls}],
         "target_group": {

@@ -92,12 +92,15 @@ def run(postgres: Postgres, folder: Path, bouncers: list[str]) -> None:
     compiled = peers.compile_sources(folder / "compiled")
     if compiled is not None:
         trees["compiled"] = compiled
-    by_tcp, by_socket = (
+    by_tcp, by_socket, with_workers = (
         [
             *(peers.pgbouncer(postgres, folder, program, host) for program in bouncers),
-            *(peers.proxy(postgres, folder, name, tree, host) for name, tree in trees.items()),
+            *(
+                peers.proxy(postgres, folder, name, tree, host, workers=workers)
+                for name, tree in trees.items()
+            ),
         ]
-        for host in (peers.HOST, str(folder / "sockets"))
+        for host, workers in ((peers.HOST, 1), (str(folder / "sockets"), 1), (peers.HOST, 2))
     )
     compared = [peers.direct(postgres), *by_tcp]
     report = Report(compared, ROUNDS, ONLY)
@@ -157,6 +160,12 @@ def run(postgres: Postgres, folder: Path, bouncers: list[str]) -> None:
                 lambda peer, c=clients: measures.transactions(peer, "simple", c, SECONDS),  # type: ignore[misc]
                 among=by_socket,
             )
+    with peers.running(with_workers):
+        report.compare(
+            "Select-only, simple protocol, 64 clients, two workers",
+            lambda peer: measures.transactions(peer, "simple", 64, SECONDS),
+            among=with_workers,
+        )
     report.write()
 
 
