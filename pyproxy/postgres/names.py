@@ -66,6 +66,7 @@ class Names:
         "_latest",
         "_latest_unnamed",
         "_own",
+        "bound_last",
         "mentioned",
         "moved",
         "names",
@@ -79,6 +80,8 @@ class Names:
         # Statements under their own names on the server that the session keeps: those that have
         # something to say when they are executed.
         self._own: dict[bytes, Statement] = {}
+        # The name that the short walk has bound last: the next one is mostly the same.
+        self.bound_last = b""
         # The latest change of a name, and of the unnamed statement: not done until answered.
         self._latest: Pending | None = None
         self._latest_unnamed: Pending | None = None

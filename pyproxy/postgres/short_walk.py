@@ -167,8 +167,11 @@ class ShortWalk(Relay):
         name = b""
         bound = parsed or naming.unnamed
         if data[bind + 6]:
-            nul = data.find(0, bind + 6, end)
-            name = data[bind + 6 : nul]
+            name = naming.bound_last
+            nul = bind + 6 + len(name)
+            if nul >= end or data[nul] or data[bind + 6 : nul] != name:
+                nul = data.find(0, bind + 6, end)
+                name = naming.bound_last = data[bind + 6 : nul]
             bound = naming.names.get(name)
             if (
                 parsed is not None
@@ -177,8 +180,7 @@ class ShortWalk(Relay):
                 or not server.statements.touch(bound)
             ):
                 return False
-            length += len(bound.server_name) - len(name)
-            data = b"".join((b"B", length.to_bytes(4, "big"), b"\0", bound.server_name, data[nul:]))
+            data = bound.bind_head(length + len(bound.server_name) - len(name)) + data[nul:]
         elif parsed is None and not naming.has_unnamed(server):
             return False
         self.touched = True

@@ -26,7 +26,7 @@ _REMEMBERED: Final = 32 * 1024
 class Statement:
     """A text and its parameter types, prepared by anyone, under a name or none."""
 
-    __slots__ = ("definition", "server_name", "verdict")
+    __slots__ = ("_bind", "_bind_length", "definition", "server_name", "verdict")
 
     def __init__(self, server_name: bytes, definition: bytes, verdict: Verdict) -> None:
         # The same on every server; b"" for one that is never shared by name.
@@ -34,6 +34,16 @@ class Statement:
         # The body of Parse after the name: text, NUL, parameter types.
         self.definition = definition
         self.verdict = verdict
+        # As `bind_head` had it last: parameters are mostly as long as those before.
+        self._bind = b""
+        self._bind_length = -1
+
+    def bind_head(self, length: int) -> bytes:
+        """A Bind to the unnamed portal, `length` bytes after its tag, up to the name's NUL."""
+        if length != self._bind_length:
+            self._bind_length = length
+            self._bind = HEADER.pack(frontend.BIND, length) + b"\0" + self.server_name
+        return self._bind
 
 
 class Catalog:

@@ -183,9 +183,16 @@ def parse(name: bytes, sql: bytes) -> bytes:
     return message(b"P", name + b"\0" + sql + b"\0\0\0")
 
 
-def series(sql: bytes | None = b"SELECT $1", name: bytes = b"", *, described: bool = True) -> bytes:
+def series(
+    sql: bytes | None = b"SELECT $1",
+    name: bytes = b"",
+    *,
+    described: bool = True,
+    value: bytes = b"x",
+) -> bytes:
     sent = parse(b"", sql) if sql is not None else b""
-    sent += message(b"B", b"\0" + name + b"\0" + b"\0\0" + b"\0\1\0\0\0\1x" + b"\0\0")
+    parameter = b"\0\1" + len(value).to_bytes(4, "big") + value
+    sent += message(b"B", b"\0" + name + b"\0" + b"\0\0" + parameter + b"\0\0")
     if described:
         sent += message(b"D", b"P\0")
     return sent + message(b"E", b"\0\0\0\0\0") + SYNC
@@ -257,6 +264,30 @@ PLAYS: dict[str, Play] = {
         (series(None, b"s"), BOUND + result() + ready()),
         (series(None, b"s", described=False), BOUND + INSERTED + ready()),
         (series(None, b"nobody"), ERROR + ready()),
+    ],
+    "values of other lengths": [
+        PREPARE,
+        *(
+            (series(None, b"s", value=value), BOUND + result() + ready())
+            for value in (b"x", b"xyz", b"", b"x")
+        ),
+    ],
+    "names that begin alike": [
+        PREPARE,
+        (parse(b"st", b"SELECT $2") + SYNC, CLOSED + PARSED + ready()),
+        *(
+            (series(None, name), BOUND + result() + ready())
+            for name in (b"s", b"st", b"st", b"s", b"s")
+        ),
+        (series(None, b"stu"), ERROR + ready()),
+    ],
+    "a name that means something else": [
+        PREPARE,
+        (series(None, b"s"), BOUND + result() + ready()),
+        (message(b"C", b"Ss\0") + SYNC, CLOSED + ready()),
+        (series(None, b"s"), ERROR + ready()),
+        (parse(b"s", b"SELECT $2") + SYNC, CLOSED + PARSED + ready()),
+        (series(None, b"s"), BOUND + result() + ready()),
     ],
     "a Bind of a name that fails": [PREPARE, (series(None, b"s"), ERROR + ready())],
     "a Parse that pins": [
