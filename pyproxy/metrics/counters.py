@@ -6,7 +6,6 @@ a Prometheus child costs 0.6 us, so the translation waits until somebody scrapes
 (`exposition.Exposition`). Counters only ever grow; what can fall is a gauge (`gauges`).
 """
 
-from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
@@ -94,9 +93,14 @@ class Histogram:
         other.total += seconds
 
     def _find(self, seconds: float) -> None:
-        """Find the bucket of `seconds`."""
+        """Find the bucket of `seconds`: mostly one of the next ones."""
         bounds = self.bounds
-        bucket = self._bucket = bisect_left(bounds, seconds)
+        bucket = self._bucket
+        while bucket < len(bounds) and bounds[bucket] < seconds:
+            bucket += 1
+        while bucket and seconds <= bounds[bucket - 1]:
+            bucket -= 1
+        self._bucket = bucket
         self._above = bounds[bucket - 1] if bucket else float("-inf")
         self._up_to = bounds[bucket] if bucket < len(bounds) else float("inf")
 

@@ -46,11 +46,8 @@ if TYPE_CHECKING:
     from pyproxy.postgres.statements import Statement
 
 _EXECUTE_ALL: Final = frontend.Execute(b"", 0).encode() + frontend.Sync().encode()
-# What may follow a Bind of the unnamed portal, and whether that portal is described.
-_REST: Final = {
-    frontend.Describe(frontend.PORTAL, b"").encode() + _EXECUTE_ALL: True,
-    _EXECUTE_ALL: False,
-}
+# This or that is what may follow a Bind of the unnamed portal.
+_DESCRIBE_AND_EXECUTE_ALL: Final = frontend.Describe(frontend.PORTAL, b"").encode() + _EXECUTE_ALL
 _BIND_COMPLETE: Final = backend.BindComplete().encode()
 _PARSE_AND_BIND_COMPLETE: Final = backend.ParseComplete().encode() + _BIND_COMPLETE
 # What a Describe of a portal is answered with.
@@ -159,8 +156,11 @@ class ShortWalk(Relay):
                 return False
             tag, length = read_header(data, bind)
         end = bind + 1 + length
-        described = _REST.get(data[end:])
-        if tag != frontend.BIND or described is None or data[bind + 5] or self._portals is not None:
+        rest = data[end:]
+        described = rest == _DESCRIBE_AND_EXECUTE_ALL
+        if not described and rest != _EXECUTE_ALL:
+            return False
+        if tag != frontend.BIND or data[bind + 5] or self._portals is not None:
             return False
         naming = self._names()
         sent = data
