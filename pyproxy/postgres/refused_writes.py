@@ -156,6 +156,9 @@ class RefusedWrites(Requests):
             self._held = True
             if self._tail is None:
                 self._tail = b""
+        elif self._held:
+            # It waited for an answer that is in `before`, and the Sync may be behind it.
+            self._go_on()
 
     def _comes_to_its_end(self, server: ServerConnection, here: int) -> bool:
         """Can the ReadyForQuery be waited for, when so many bytes of the answer are here?

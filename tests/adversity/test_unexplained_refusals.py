@@ -47,6 +47,8 @@ class Old:
         self.cuts: tuple[int, ...] = ()
         # Behind each refusal of a Query it waits before it says that it is ready.
         self.pause = 0.0
+        # What a Sync is answered with waits for the next refusal, as in one segment of TCP.
+        self.together = False
         # The client's wish, whatever the database does.
         self.refuses_anyway = False
         self.asked: list[bytes] = []
@@ -67,7 +69,9 @@ class Old:
             self._query(peer, body)
         elif tag == b"S":
             self._skipping.discard(peer)
-            self._flush(peer, READY)
+            self._unsaid[peer] += READY
+            if not self.together:
+                self._flush(peer)
         elif peer in self._skipping:
             return
         elif tag == b"H":
@@ -75,8 +79,9 @@ class Old:
         elif tag == b"E" and self.refuses:
             self._skipping.add(peer)
             self._flush(peer, REFUSAL)
+            self.together = False
         else:
-            said = {b"P": message(b"1"), b"B": message(b"2")}
+            said = {b"P": message(b"1"), b"B": message(b"2"), b"C": message(b"3")}
             self._unsaid[peer] += said.get(tag, message(b"C", b"INSERT 0 1\0"))
 
     def _query(self, peer: Peer, body: bytes) -> None:
@@ -120,6 +125,7 @@ def old(house: tuple[Old, Proxy]) -> Iterator[Old]:
     old.asked.clear()
     yield old
     old.cuts, old.pause, old.refuses_anyway, old.database.limits = (), 0.0, False, LIMITS
+    old.together = False
 
 
 @pytest.fixture
@@ -222,6 +228,14 @@ def test_what_comes_while_an_answer_is_held_back_is_not_lost(
     heard = client.read_ready(3)
     assert "".join(r.tag for r in heard) == "EZTDCZTDCZ"
     assert [r.values for r in heard if r.tag == "D"] == [[b"SELECT 2"], [b"SELECT 3"]]
+
+
+def test_what_waited_for_the_answer_ahead_goes_on_behind_a_refusal(client: Wire, old: Old) -> None:
+    """The Parse of s2 is sent when that of s1 is answered, be it together with the refusal."""
+    old.refuses_anyway, old.together = True, True
+    client.send(Parse("s1", "SELECT 1"), Sync(), *SERIES, Parse("s2", "SELECT 2"), Sync())
+    assert "".join(r.tag for r in client.read_ready(2)) == "1Z12EZ"
+    assert client.value("SELECT 1") == "SELECT 1"
 
 
 def test_a_refusal_meets_a_message_that_still_comes(client: Wire, old: Old) -> None:
