@@ -28,7 +28,10 @@ _FORMER_LIMIT: Final = 64
 
 
 class Named(Owed):
-    """A Bind or Describe whose statement this client knows by several names: by which one."""
+    """A Bind or Describe, and the client's name of its statement: an error in it has to say so.
+
+    By then the name may mean something else, and the statement have other names.
+    """
 
     __slots__ = ("name",)
 
@@ -61,7 +64,6 @@ class Names:
     """The books of one client's names."""
 
     __slots__ = (
-        "_aliases",
         "_former",
         "_latest",
         "_latest_unnamed",
@@ -85,8 +87,6 @@ class Names:
         # The latest change of a name, and of the unnamed statement: not done until answered.
         self._latest: Pending | None = None
         self._latest_unnamed: Pending | None = None
-        # Have two names ever meant the same statement? Then an error needs to be told which.
-        self._aliases = False
         # Names on the server whose Parse was undone or that were closed, and how the client called
         # them: an error of a message behind it in the pipeline may still name them.
         self._former: dict[bytes, bytes] = {}

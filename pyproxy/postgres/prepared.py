@@ -116,7 +116,6 @@ class Naming(Names):
         if keeps or self.moved:
             own = self._parse_own(conversation, statement, name)
             return (ahead + own, end) if own else (ahead, pos) if ahead else None
-        self._aliases = self._aliases or statement in self.names.values()
         self.names[name] = statement
         return self._prepare(server, statement, Step(PARSE, False, name, statement)), end
 
@@ -190,7 +189,7 @@ class Naming(Names):
         if self._must_wait(conversation, name):
             return STALL
         server_name, ahead = self._resolve(server, name)
-        conversation.extended(Named(DESCRIBE, name) if self._aliases and name else OWED_DESCRIBE)
+        conversation.extended(Named(DESCRIBE, name) if name else OWED_DESCRIBE)
         if server_name is name:
             return (ahead, pos) if ahead else None
         header = HEADER.pack(frontend.DESCRIBE, 6 + len(server_name))
@@ -285,8 +284,8 @@ class Naming(Names):
         self.unnamed = server.statements.unnamed = statement
 
     def enter_bind(self, conversation: Conversation, name: bytes) -> None:
-        """A Bind is on its way; with aliases an error in it has to be told by which name."""
-        conversation.extended(Named(BIND, name) if self._aliases and name else OWED_BIND)
+        """A Bind is on its way."""
+        conversation.extended(Named(BIND, name) if name else OWED_BIND)
 
     # -- inside: rewriting ---------------------------------------------------------------------
 
