@@ -79,10 +79,14 @@ def primary() -> Iterator[Postgres]:
             postgres.cluster.kill()
 
 
-@pytest.fixture
-def blue(primary: Postgres, tmp_path: Path) -> Iterator[Blue]:
+@pytest.fixture(autouse=True)
+def nothing_kept(primary: Postgres) -> None:
     with primary.admin() as admin:
         admin.query("TRUNCATE t_blue")
+
+
+@pytest.fixture
+def blue(primary: Postgres, tmp_path: Path) -> Iterator[Blue]:
     with start_proxy(
         tmp_path,
         primary,
