@@ -123,8 +123,8 @@ class App:
         self._turn = Turn(loop.call_soon)
         # Making a key and a certificate takes a while, on the first start.
         self._encryption = await asyncio.to_thread(Encryption, config)
-        for note in self._encryption.notes:
-            self._say("INFO", note)
+        for level, note in self._encryption.notes:
+            self._say(level, note)
         await self._look_for_changes()
         names: dict[str, Callable[[str], frozenset[str]]] = {}
         self._gate = Gate(

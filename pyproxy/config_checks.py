@@ -39,7 +39,9 @@ def _targets(config: Config) -> Found:
         ids.setdefault(target.id, index)
         if target.tls == "verify-ca" and not target.root_certificate:
             yield f"{path}.tls", "verify-ca needs root_certificate; or use verify-full"
-        if "/" in target.host and not target.host.startswith("/"):
+        if not target.host:
+            yield f"{path}.host", "it must not be empty: it says where the database is"
+        elif "/" in target.host and not target.host.startswith("/"):
             yield (
                 f"{path}.host",
                 "it is neither an address, a host name nor the absolute path of a socket's folder",

@@ -3,7 +3,7 @@
 encryption = Encryption(config)      # raises CertificateError
 encryption.clients["default"]        # ClientTls; absent where there is none
 encryption.targets["db-a"]           # ssl.SSLContext or None
-encryption.notes                     # what the operator should know
+encryption.notes                     # what the operator should know: ("INFO", "Clients verify ...")
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Encryption:
 
     def __init__(self, config: Config) -> None:
         """Raises CertificateError when what is configured can't be used."""
-        self.notes: Final[list[str]] = []
+        self.notes: Final[list[tuple[str, str]]] = []
         self.targets: Final[dict[str, ssl.SSLContext | None]] = {
             target.id: database_context(
                 target.tls, Path(target.root_certificate) if target.root_certificate else None
@@ -62,6 +62,6 @@ class Encryption:
             if config.proxy.require_tls:
                 raise
             # Clients in clear are welcome, so a missing certificate is no reason not to start.
-            self.notes.append(f"Clients get no TLS: {error}")
+            self.notes.append(("WARN", f"Clients get no TLS: {error}"))
             return
-        self.notes.append(f"Clients verify the proxy with sslrootcert={files.authority}")
+        self.notes.append(("INFO", f"Clients verify the proxy with sslrootcert={files.authority}"))

@@ -69,7 +69,7 @@ def _serves(folder: Path, files: Files, wanted: tuple[str, ...], now: datetime) 
 
 
 def _make(folder: Path, files: Files, wanted: tuple[str, ...], now: datetime) -> None:
-    maker = _maker()
+    maker = _maker(folder)
     authority_key = folder / "ca.key"
     if files.authority.exists() and authority_key.exists():
         authority = Pair(files.authority.read_bytes(), authority_key.read_bytes())
@@ -87,13 +87,13 @@ def _make(folder: Path, files: Files, wanted: tuple[str, ...], now: datetime) ->
     replace_file(folder / "server.json", json.dumps(record).encode(), 0o644)
 
 
-def _maker() -> Maker:
-    """The way this machine can make certificates."""
+def _maker(folder: Path) -> Maker:
+    """The way this machine can make certificates; all that may be written to is `folder`."""
     if importlib.util.find_spec("cryptography") is not None:
         from pyproxy.auth.cryptography_maker import CryptographyMaker  # noqa: PLC0415
 
         return CryptographyMaker()
-    return OpensslMaker()
+    return OpensslMaker(folder)
 
 
 @contextlib.contextmanager

@@ -42,8 +42,12 @@ subjectAltName = {names}
 class OpensslMaker:
     """Makes ECDSA certificates over P-256, signed with SHA-256."""
 
-    def __init__(self) -> None:
-        """Raises CertificateError when there is no openssl either."""
+    def __init__(self, folder: Path | None = None) -> None:
+        """Its files lie in `folder` for a moment, by default in the system's for such things.
+
+        Raises CertificateError when there is no openssl either.
+        """
+        self._folder: Final = folder
         self._command: Final = shutil.which("openssl") or ""
         if not self._command:
             raise CertificateError(
@@ -53,7 +57,7 @@ class OpensslMaker:
 
     def authority(self) -> Pair:
         """A new authority, valid for AUTHORITY_DAYS."""
-        with tempfile.TemporaryDirectory() as name:
+        with tempfile.TemporaryDirectory(dir=self._folder) as name:
             folder = Path(name)
             self._configure(folder, "PyProxy development CA", ())
             self._run(folder, "ecparam -name prime256v1 -genkey -noout -out ca.key")
@@ -66,7 +70,7 @@ class OpensslMaker:
 
     def server(self, authority: Pair, names: tuple[str, ...]) -> Pair:
         """A server's certificate for host names and addresses, valid for SERVER_DAYS."""
-        with tempfile.TemporaryDirectory() as name:
+        with tempfile.TemporaryDirectory(dir=self._folder) as name:
             folder = Path(name)
             (folder / "ca.pem").write_bytes(authority.certificate)
             (folder / "ca.key").write_bytes(authority.private_key)

@@ -155,6 +155,10 @@ TOGETHER = [
         "target_group.targets[0].id: it must not be empty",
     ),
     (
+        "{proxy: {auth: [{secret_arn: a}]}, target_group: {targets: [{id: a, host: ''}]}}",
+        "target_group.targets[0].host: it must not be empty",
+    ),
+    (
         "{proxy: {auth: [{secret_arn: a}]}, target_group: {targets: [{id: a, tls: verify-ca}]}}",
         "target_group.targets[0].tls: verify-ca needs root_certificate; or use verify-full",
     ),

@@ -1,9 +1,11 @@
 """Certificates made where there are none, by both makers."""
 
+import importlib.util
 import json
 import shutil
 import socket
 import ssl
+import tempfile
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -33,7 +35,7 @@ HAS_OPENSSL = shutil.which("openssl") is not None
     ]
 )
 def maker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Maker]:
-    monkeypatch.setattr(development_ca, "_maker", request.param)
+    monkeypatch.setattr(development_ca, "_maker", lambda _: request.param())
     made: Callable[[], Maker] = request.param
     return made
 
@@ -153,6 +155,18 @@ def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CertificateError, match="file"):
         ensure(tmp_path / "file", [])
+
+
+@pytest.mark.skipif(not HAS_OPENSSL, reason="no openssl command")
+def test_only_the_state_folder_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container with a read-only root has no /tmp."""
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    ensure(tmp_path, ["db.internal"])
+    left = sorted(path.name for path in (tmp_path / "tls").iterdir())
+    assert left == ["ca.key", "ca.pem", "lock", "server.json", "server.key", "server.pem"]
 
 
 def test_what_openssl_says_is_passed_on(tmp_path: Path) -> None:
