@@ -301,9 +301,12 @@ class Relay(RefusedWrites):
         if self.server is not server:
             return
         if self.ended:
-            # An error may have made the server discard all that was to come, up to a Sync that
-            # nobody will send.
-            if self._leaving and (conversation.settled or conversation.skipping):
+            if self._leaving and conversation.copying:
+                # Nobody will feed it: PostgreSQL fails a COPY at Terminate.
+                self._abandon(server)
+            elif self._leaving and (conversation.settled or conversation.skipping):
+                # An error may have made the server discard all that was to come, up to a Sync that
+                # nobody will send.
                 self._give_back(server)
         elif self._is_done_with(server):
             self._release(server)

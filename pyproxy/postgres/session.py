@@ -194,8 +194,8 @@ class Session(asyncio.Protocol, ABC):
         self._resume_reading()
 
     def eof_received(self) -> None:
-        """The client has closed its side: so do we."""
-        return
+        """The client has closed its side: so do we, behind what it has been answered."""
+        self.endpoint.turn.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone, politely or not."""
@@ -237,6 +237,8 @@ class Session(asyncio.Protocol, ABC):
         server.session = self
         if server.full:
             self.server_full()
+        if self._blocked:
+            server.transport.pause_reading()
         if server.application_name is not self.application_name:
             self._rename_application(server)
         if self.on_borrow is not None:
@@ -398,9 +400,13 @@ class Session(asyncio.Protocol, ABC):
             self._leaving = True
             server.transport.resume_reading()
         else:
-            self.server = None
-            endpoint.log.closed_mid_request(self.id, server.id)
-            server.home.cut(server, "its client was closed in the middle of a request")
+            self._abandon(server)
+
+    def _abandon(self, server: ServerConnection) -> None:
+        """The client has ended in the middle of a request: so does the request."""
+        self.server = None
+        self.endpoint.log.closed_mid_request(self.id, server.id)
+        server.home.cut(server, "its client was closed in the middle of a request")
 
     def _give_back(self, server: ServerConnection) -> None:
         """The client has ended and nothing is owed: reset what it has changed (invariant 2)."""

@@ -38,6 +38,8 @@ class Wire:
     def __init__(self) -> None:
         self.written = b""
         self.closed = False
+        # Is it read?
+        self.reading = True
 
     def write(self, data: bytes) -> None:
         if not self.closed:
@@ -47,6 +49,12 @@ class Wire:
         self.closed = True
 
     write_eof = close
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
 
     def can_write_eof(self) -> bool:
         return True
@@ -359,6 +367,43 @@ async def test_what_a_client_has_asked_goes_up_before_its_connection_ends() -> N
     stage.session.connection_lost(None)
     stage.end_turn()
     assert (stage.up.written, stage.up.closed) == (query(b"SELECT 1"), True)
+    stage.server.connection_lost(None)
+
+
+async def test_what_was_answered_goes_down_before_a_client_s_end_of_file() -> None:
+    """It may have closed its side only; and the transport is closed behind this."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk, long_turn=True)
+    stage.play(True, query(b"SELECT 1"))
+    stage.play(False, result() + ready())
+    stage.session.eof_received()
+    assert stage.down.written == result() + ready()
+    stage.end_turn()
+
+
+async def test_who_takes_nothing_stops_the_server_that_it_is_lent_too() -> None:
+    """Its transport said so when it had none: what was put off was written behind its release."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk)
+    stage.session.pause_writing()
+    stage.play(True, query(b"SELECT 1"))
+    assert not stage.up.reading
+    stage.session.resume_writing()
+    assert stage.up.reading
+    stage.session.pause_writing()
+    stage.play(False, result() + ready())
+    assert stage.up.reading
+
+
+async def test_a_copy_whose_client_has_said_goodbye_gives_its_server_back() -> None:
+    """Nobody feeds it, and PostgreSQL fails a COPY at Terminate: the server is closed."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk)
+    stage.play(True, query(b"COPY t FROM STDIN") + message(b"X"))
+    assert not stage.up.closed
+    stage.play(False, message(b"G", b"\0\0\0"))
+    assert stage.up.closed
+    assert stage.session.server is None
     stage.server.connection_lost(None)
 
 
