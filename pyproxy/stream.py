@@ -20,14 +20,10 @@ from typing import Final, cast
 from protocol.postgres.errors import ProtocolError
 from protocol.postgres.framing import HEADER
 from protocol.postgres.startup import SSLRequest
+from pyproxy.keepalive import watch
 
 # No message of a login is longer: tokens with a session token pass 1 kB, certificates don't travel.
 MAX_LOGIN_MESSAGE: Final = 1 << 16
-
-# A connection to a database on which nothing arrives is asked for a sign of life after so many
-# seconds, and given up after twice as many; so many questions in between.
-KEEPALIVE: Final = 15
-KEEPALIVE_PROBES: Final = 3
 
 
 class LoginStream(asyncio.Protocol):
@@ -191,7 +187,7 @@ async def _connect(host: str, port: int) -> socket.socket:
         sock = socket.socket(family, kind, proto)
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        _watch(sock)
+        watch(sock)
         try:
             await loop.sock_connect(sock, address)
         except OSError as error:
@@ -203,25 +199,6 @@ async def _connect(host: str, port: int) -> socket.socket:
             raise
         return sock
     raise problem
-
-
-def _watch(sock: socket.socket) -> None:
-    """Have the kernel notice a connection that has become a black hole.
-
-    A firewall that has forgotten one connection answers nothing on it, while the database is well
-    and its probes are answered: nobody else would ever notice.
-    """
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # Not every system has all of them; each is worth having alone.
-    for name, value in (
-        ("TCP_KEEPIDLE", KEEPALIVE),
-        ("TCP_KEEPINTVL", KEEPALIVE // KEEPALIVE_PROBES),
-        ("TCP_KEEPCNT", KEEPALIVE_PROBES),
-        ("TCP_USER_TIMEOUT", 2000 * KEEPALIVE),
-    ):
-        option = getattr(socket, name, None)
-        if option is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def _request_tls(sock: socket.socket) -> bool:

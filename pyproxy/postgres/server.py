@@ -17,6 +17,7 @@ from protocol.postgres import backend, frontend
 from protocol.postgres.conversation import HIDDEN_QUERY, HIDDEN_SYNC, IDLE, Conversation
 from protocol.postgres.errors import ProtocolError
 from protocol.postgres.framing import HEADER, Framer
+from pyproxy.keepalive import Hearing
 from pyproxy.metrics.counters import ProxyCounters
 from pyproxy.pinning.audit import Row
 from pyproxy.postgres.statements import ServerStatements
@@ -77,6 +78,7 @@ class ServerConnection(asyncio.Protocol):
         "epoch",
         "fatal",
         "full",
+        "hearing",
         "home",
         "id",
         "idle_since",
@@ -165,6 +167,8 @@ class ServerConnection(asyncio.Protocol):
         self.closing = ""
         # It has said FATAL: its end of file is no surprise.
         self.fatal = False
+        # Does the database acknowledge what it is sent?
+        self.hearing = Hearing(None)
         self.born = now
         self.idle_since = now
         self._on_closed = on_closed
@@ -212,6 +216,7 @@ class ServerConnection(asyncio.Protocol):
     def adopt(self, transport: asyncio.Transport, rest: bytes) -> None:
         """Take over the transport of a finished login, and what arrived behind it."""
         self.transport = transport
+        self.hearing = Hearing(transport.get_extra_info("socket"))
         transport.set_protocol(self)
         if rest:
             self.data_received(rest)

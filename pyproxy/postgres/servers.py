@@ -143,9 +143,14 @@ class Servers:
     def care(self) -> None:
         """Close what is too old or too long idle; call it every second or so."""
         self.pools.care()
-        for server in self.all:
+        now = self._loop.time()
+        for server in list(self.all):
             if server.session is None:
                 server.sent = b""
+            if server.hearing.lost(now):
+                note = "The database acknowledges nothing any more on a connection that is in use."
+                self._log.note("WARN", note, None, server.id)
+                server.transport.abort()
 
     # -- the role ------------------------------------------------------------------------------
 

@@ -1,22 +1,24 @@
 """A firewall forgets the connections to a database: nothing arrives, and nothing says so.
 
-Nobody probes here: only the kernel can notice, by the options of `stream._watch`. The proxy is
-started with shorter times than 15 s, and goes through a network namespace of its own.
+Nobody probes here: only what `keepalive` does can notice. The proxy is started with shorter times
+than 15 s, and goes through a network namespace of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from pyproxy.stream import KEEPALIVE, KEEPALIVE_PROBES, dial
-from tests.support.fake_server import FakeServer, Peer, honest
+from pyproxy.keepalive import KEEPALIVE, KEEPALIVE_PROBES, Hearing
+from pyproxy.stream import dial
+from tests.support.fake_server import READY, FakeServer, Peer, honest
 from tests.support.far_away import far_away, why_not
-from tests.support.messages import Query
+from tests.support.messages import CopyData, CopyDone, Query, message
 from tests.support.proxy import start_proxy
 from tests.support.wire import errors_of
 
@@ -66,6 +68,58 @@ def test_every_client_in_flight_gets_one_error_and_no_other_does(tmp_path: Path)
             assert idle.value("SELECT 3") == "SELECT 3"
 
 
+def test_a_database_that_takes_nothing_for_a_while_is_none(tmp_path: Path) -> None:
+    """It waits for a lock in the middle of a COPY: its kernel says that it lives."""
+    reads = threading.Event()
+
+    def pause(peer: Peer, tag: bytes, body: bytes) -> None:
+        if tag == b"d" and not reads.is_set():
+            reads.wait(20)
+        if tag == b"Q" and body.startswith(b"COPY"):
+            peer.say(message(b"G", b"\0\0\0"))
+        elif tag == b"c":
+            peer.say(message(b"C", b"COPY 1\0"), READY)
+
+    with (
+        FakeServer(pause) as database,
+        start_proxy(tmp_path, database, loop="impatient") as proxy,
+        proxy.wire() as client,
+    ):
+        client.send(Query("COPY t FROM STDIN"))
+        client.read_until("G")
+        data = CopyData(b"x" * 65_000).encode() * 700 + CopyDone().encode()
+        sender = threading.Thread(target=client.send, args=(data,))
+        client.sock.settimeout(30)
+        sender.start()
+        time.sleep(7)
+        assert sender.is_alive()
+        reads.set()
+        sender.join()
+        assert "".join(r.tag for r in client.read_ready()) == "CZ"
+
+
+def test_what_is_outstanding_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An acknowledgement begins the wait anew, as does a moment when there is none to wait for."""
+    hearing = Hearing(None)
+    patience = 2 * KEEPALIVE
+    # The clock, the seconds since the last acknowledgement if one is due, and whether it is lost.
+    told: list[tuple[int, float | None, bool]] = [
+        (0, None, False),
+        # Idle for long before something was sent.
+        (1, 100.0, False),
+        (patience, 100.0, False),
+        # Acknowledged a second ago, and more sent.
+        (patience + 2, 1.0, False),
+        (patience + 30, 29.0, False),
+        (2 * patience + 1, None, False),
+        (2 * patience + 2, 50.0, False),
+        (3 * patience + 2, 100.0, True),
+    ]
+    for now, silence, lost in told:
+        monkeypatch.setattr(Hearing, "_silence", lambda _, silence=silence: silence)
+        assert hearing.lost(now) is lost, now
+
+
 async def test_the_kernel_is_told() -> None:
     """What is set on a connection to a database, as the kernel has it."""
     with FakeServer() as database:
@@ -77,7 +131,7 @@ async def test_the_kernel_is_told() -> None:
                 "TCP_KEEPIDLE": KEEPALIVE,
                 "TCP_KEEPINTVL": KEEPALIVE // KEEPALIVE_PROBES,
                 "TCP_KEEPCNT": KEEPALIVE_PROBES,
-                "TCP_USER_TIMEOUT": 2 * KEEPALIVE * 1000,
+                "TCP_USER_TIMEOUT": 0,
             }
             known = {name: value for name, value in expected.items() if hasattr(socket, name)}
             assert known == {

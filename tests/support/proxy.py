@@ -44,7 +44,7 @@ _PROGRAM = {
     # Gives up a database connection on which nothing arrives after 4 s.
     "impatient": (
         "-c",
-        "from pyproxy import stream as s; s.KEEPALIVE = s.KEEPALIVE_PROBES = 2; import pyproxy.__main__",
+        "from pyproxy import keepalive as s; s.KEEPALIVE = s.KEEPALIVE_PROBES = 2; import pyproxy.__main__",
     ),
 }
 
