@@ -181,9 +181,12 @@ async def _connect(host: str, port: int) -> socket.socket:
     """A connected non-blocking socket: the addresses of `host` in turn."""
     loop = asyncio.get_running_loop()
     problem: OSError = OSError(f"{host} has no address")
-    for family, kind, proto, _, address in await loop.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM
-    ):
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        # The resolver's own words don't say which name.
+        raise OSError(f"{host}: {error.strerror}") from None
+    for family, kind, proto, _, address in found:
         sock = socket.socket(family, kind, proto)
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -280,18 +280,22 @@ class ProxyView:
         return list(self._events)
 
     def ready(self) -> tuple[bool, str]:
-        """It listens, and a target is available or was never asked yet."""
+        """It listens, and a target is available, or none was asked yet."""
         app = self._app
         if not app.listening:
             return False, "the proxy is not accepting connections"
+        health = {target.id: target.in_aws_words for target in app.targets}
+        for name, seen in health.items():
+            if seen.state == "AVAILABLE":
+                return True, f"listening, and target {name} is available"
         troubles = [
-            f"target {target.id}: {health.description}"
-            for target in app.targets
-            if (health := target.in_aws_words).state == "UNAVAILABLE"
+            f"target {name}: {seen.description}"
+            for name, seen in health.items()
+            if seen.state == "UNAVAILABLE"
         ]
-        if len(troubles) == len(app.targets):
+        if len(troubles) == len(health):
             return False, "no target is available: " + "; ".join(troubles)
-        return True, "listening, and a target is available"
+        return True, "listening; no client has needed a target yet"
 
     # -- inside --------------------------------------------------------------------------------
 

@@ -48,6 +48,7 @@ CANT_CHANGE_RUNTIME_PARAM: Final = "55P02"
 
 # Class 53: too much of something.
 INSUFFICIENT_RESOURCES: Final = "53000"
+OUT_OF_MEMORY: Final = "53200"
 TOO_MANY_CONNECTIONS: Final = "53300"
 
 # Class 54: program limits.
@@ -60,6 +61,11 @@ CRASH_SHUTDOWN: Final = "57P02"
 CANNOT_CONNECT_NOW: Final = "57P03"  # starting, stopping or in recovery
 DATABASE_DROPPED: Final = "57P04"
 IDLE_SESSION_TIMEOUT: Final = "57P05"
+
+# A database that is starting up or shutting down.
+GOING: Final = frozenset({ADMIN_SHUTDOWN, CRASH_SHUTDOWN, CANNOT_CONNECT_NOW})
+# A login that may go well a moment later: also no place left, for others connect to it too.
+PASSING: Final = GOING | {TOO_MANY_CONNECTIONS, OUT_OF_MEMORY}
 
 CONFIG_FILE_ERROR: Final = "F0000"
 INTERNAL_ERROR: Final = "XX000"  # E-PG-17, E-PG-18

@@ -12,6 +12,7 @@ from typing import Final
 
 from protocol.postgres.errors import ProtocolError
 from protocol.postgres.quoting import literal
+from protocol.postgres.sqlstate import GOING
 from pyproxy.auth.credentials import Credentials
 from pyproxy.pooling.pool import PoolKey
 from pyproxy.postgres.connect import Proof, Refused, ask, connect
@@ -63,10 +64,6 @@ _SLOT_NAME: Final = """\
 SELECT n.name FROM (SELECT pg_catalog.current_setting('primary_slot_name') AS name) n
 WHERE n.name <> '' AND NOT EXISTS (
  SELECT FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = n.name)"""
-
-# The database is there, but not for anybody yet or any more; Source: errcodes.txt, class 57.
-_NOT_SERVING: Final = frozenset({"57P01", "57P02", "57P03"})
-
 
 # TH-04, in AWS's words.
 _NO_CREDENTIALS: Final = "Proxy does not have any registered credentials"
@@ -198,7 +195,7 @@ def _explained(problem: Exception) -> ProbeError:
     """What a failed look means for the target's health (TH-02)."""
     if not isinstance(problem, Refused):
         return ProbeError(UNREACHABLE, str(problem) or type(problem).__name__, alive=False)
-    if problem.sqlstate in _NOT_SERVING:
+    if problem.sqlstate in GOING:
         return ProbeError(CONNECTION_FAILED, problem.message, alive=False)
     refused_login = problem.sqlstate.startswith("28")
     reason = AUTH_FAILURE if refused_login else CONNECTION_FAILED

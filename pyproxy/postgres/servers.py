@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.postgres.errors import ProtocolError
-from protocol.postgres.sqlstate import INVALID_PASSWORD
+from protocol.postgres.sqlstate import INVALID_PASSWORD, PASSING
 from pyproxy import errors
 from pyproxy.auth.credentials import Credentials
 from pyproxy.auth.role import NoRoleError, Role
@@ -29,19 +29,13 @@ from pyproxy.pooling.pools import PoolLimits, Pools
 from pyproxy.postgres.cancel import send_cancel
 from pyproxy.postgres.connect import Connected, Proof, Refused, connect
 from pyproxy.postgres.doubts import Doubts
+from pyproxy.postgres.inquiry import Inquiry
 from pyproxy.postgres.server import ServerConnection
 from pyproxy.targets.target import READ_ONLY, READ_WRITE, Target
 from pyproxy.turn import Turn
 
 # How long a connection to a database may take to be logged in, in seconds.
 CONNECT_TIMEOUT: Final = 15.0
-# How long it may take where a client's answer waits for what it shows, in seconds.
-ROLE_TIMEOUT: Final = 5.0
-# SQLSTATEs of a database that is starting up or shutting down.
-_GOING: Final = frozenset({"57P01", "57P02", "57P03"})
-# Of a login that may go well a moment later: also no place left (others connect to the database
-# too).
-_PASSING: Final = _GOING | {"53300", "53200"}
 # The database does not accept our password: the secret may have been rotated (AU-11).
 _PASSWORD_REFUSED: Final = frozenset({"28P01", "28000"})
 
@@ -100,7 +94,10 @@ class Servers:
         self._tasks: set[asyncio.Task[None]] = set()
         # Those of them that open a server.
         self._opening: set[asyncio.Task[None]] = set()
-        self.doubts: Final = Doubts(self._takes_no_writes, self._spawn)
+        self._inquiry: Final = Inquiry(target, self._connect, self._check_role, log)
+        self.doubts: Final = Doubts(self._inquiry.takes_no_writes, self._spawn)
+        # While it is looked whether a target answers again.
+        self._recovering: asyncio.Task[None] | None = None
         self.pools = self._make_pools()
         self.all: set[ServerConnection] = set()
 
@@ -211,7 +208,7 @@ class Servers:
             # In a rotation the database is ahead of the secret for a moment (AU-12). As long as
             # older connections of the user live, its clients get those instead of an error.
             rotating = refused.sqlstate == INVALID_PASSWORD and pool.size > 0
-            if refused.sqlstate not in _PASSING and not rotating:
+            if refused.sqlstate not in PASSING and not rotating:
                 error = errors.request_error(refused.message)
             else:
                 target.troubled(why)
@@ -234,8 +231,17 @@ class Servers:
         self._log.note("WARN", f"no connection to target {target.id}: {why}")
         if error is None:
             self._on_trouble(target)
+            if target.health is None and self._recovering is None:
+                self._recovering = self._spawn(self._recover(pool))
         self.pools.open_failed(pool, why, error)
         self._try_again(pool)
+
+    async def _recover(self, pool: Pool[ServerConnection]) -> None:
+        """Nobody probes it: find out when it answers again."""
+        try:
+            await self._inquiry.until_it_answers(pool)
+        finally:
+            self._recovering = None
 
     def _try_again(self, pool: Pool[ServerConnection]) -> None:
         """Serve who waits as soon as `pool` may open a server again."""
@@ -341,23 +347,6 @@ class Servers:
         if self.role == READ_WRITE:
             self.expire_servers("its database takes no writes any more")
             self.refuses_writes(server)
-
-    async def _takes_no_writes(self, pool: Pool[ServerConnection]) -> bool | None:
-        """Ask the database on a connection made for that; None: it cannot be asked."""
-        try:
-            async with asyncio.timeout(ROLE_TIMEOUT):
-                connected = await self._connect(self.target, pool)
-        except (OSError, TimeoutError, ProtocolError):
-            return None
-        except Refused as refused:
-            # Full, or the password has just been changed: no sign of anything.
-            return None if refused.sqlstate in _GOING else False
-        except Exception:
-            self._log.failure(None)
-            return False
-        connected.stream.transport.close()
-        limits = self.target.limits
-        return limits is not None and (limits.in_recovery or limits.refuses_writes)
 
     # -- coming back ---------------------------------------------------------------------------
 

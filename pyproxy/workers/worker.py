@@ -129,6 +129,10 @@ class LeasedServers(Servers):
         idle = (limits.max_idle_connections + workers - number) // workers
         return replace(limits, max_connections=self.leased.share, max_idle_connections=idle)
 
+    async def _recover(self, pool: Pool[ServerConnection]) -> None:
+        await super()._recover(pool)
+        self.send(Learnt(self.target.id, self.target.limits, self.target.trouble))
+
     def _opened(self, pool: Pool[ServerConnection], connected: Connected) -> None:
         self.send(Learnt(self.target.id, self.target.limits, "", connected.key))
         super()._opened(pool, connected)
