@@ -2,7 +2,7 @@
 
 The rooms, from the street inwards (docs/explanation/walk-of-a-query.md walks through them):
 
-    cli         the command line: run, demo, check, token, explain, pins
+    cli         the command line: which command there is, and where it lives
     app         the composition root: build, start, reload, drain, stop
     config      the YAML file, checked
     listener    accepts clients; stream: their transport, flow control, TLS

@@ -10,9 +10,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 from pyproxy.binder import Problem, key
+from pyproxy.unusable import Unusable
 
 EXTENSIONS: Final = {
     "cancel_requests": "sends BackendKeyData and honours CancelRequest",
@@ -23,8 +24,10 @@ EXTENSIONS: Final = {
 }
 
 
-class ConfigError(Exception):
+class ConfigError(Unusable):
     """A configuration that can't be used; one problem per line, each with its place."""
+
+    speaker: ClassVar[str] = ""
 
     def __init__(self, name: str, problems: Iterable[Problem]) -> None:
         self.problems: Final = tuple(sorted(problems))

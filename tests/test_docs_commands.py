@@ -47,7 +47,7 @@ def words(command: str) -> list[str]:
 )
 def test_a_command_in_the_documentation_is_understood(page: Path, command: str) -> None:
     try:
-        build_parser().parse_args(words(command))
+        build_parser(words(command)).parse_args(words(command))
     except SystemExit as ended:
         # --help and --version end well.
         assert not ended.code, f"{page.relative_to(ROOT)} shows: pyproxy {command}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from pyproxy.auth.fingerprint import tls_server_end_point
+from pyproxy.unusable import Unusable
 
 # The protocol's name in TLS (PostgreSQL manual, "SSL Session Encryption"); libpq 17 offers it.
 ALPN: Final = "postgresql"
@@ -22,7 +23,7 @@ _PEM: Final = re.compile(
 )
 
 
-class CertificateError(Exception):
+class CertificateError(Unusable):
     """A certificate or key that can't be used; says which file and why."""
 
 

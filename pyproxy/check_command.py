@@ -1,0 +1,21 @@
+"""`pyproxy check`: is a configuration one that `pyproxy run` would take?"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from pyproxy.config_file import load
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `pyproxy check`."""
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="YAML file")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Read it and say so; raises ConfigError. Nothing is contacted."""
+    load(options.config, os.environ)
+    print(f"{options.config}: valid")
+    return 0

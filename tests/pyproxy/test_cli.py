@@ -1,0 +1,40 @@
+"""What the command line opens, and how it tells what it can't use."""
+
+import subprocess
+import sys
+
+import pytest
+
+from pyproxy.cli import COMMANDS, main
+
+
+def test_a_health_check_loads_nothing_of_the_proxy() -> None:
+    """A container runs it every ten seconds."""
+    program = (
+        "import sys; from pyproxy.cli import main; code = main(sys.argv[1:]);"
+        " print(sorted({'asyncio', 'yaml', 'scramp', 'pyproxy.app'} & set(sys.modules)), code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "healthcheck", "--url", "http://127.0.0.1:1"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "[] 1\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_command_has_its_help(
+    command: tuple[str, str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, summary, _ = command
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    assert told.startswith(f"usage: pyproxy {name} ")
+    assert summary[1:] in told
+
+
+def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--config", "/nowhere.yaml"]) == 2
+    assert capsys.readouterr().err == "pyproxy: /nowhere.yaml: No such file or directory\n"
