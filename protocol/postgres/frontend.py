@@ -30,6 +30,7 @@ from protocol.postgres.fields import (
     value,
     values,
 )
+from protocol.postgres.framing import HEADER, LENGTH_BYTES, read_header
 
 __all__ = [
     "BIND", "CLOSE", "COPY_DATA", "COPY_DONE", "COPY_FAIL", "DESCRIBE", "EXECUTE", "FLUSH",
@@ -37,7 +38,7 @@ __all__ = [
     "Bind", "BindArguments", "CallArguments", "Close", "CopyData", "CopyDone", "CopyFail",
     "Describe", "Execute", "Flush", "FunctionCall", "GSSResponse", "Message", "Parse",
     "PasswordMessage", "Query", "SASLInitialResponse", "SASLResponse", "Sync", "Terminate",
-    "decode",
+    "decode", "ends_in_terminate",
 ]  # fmt: skip
 
 BIND: Final = 0x42  # 'B'
@@ -386,6 +387,17 @@ def decode(tag: int, body: bytes) -> Message:
         # PostgreSQL's own words (backend/tcop/postgres.c, SocketBackend).
         raise ProtocolError(f"invalid frontend message type {tag}")
     return decoder(body)
+
+
+def ends_in_terminate(data: bytes) -> bool:
+    """Are these whole messages, and the last of them a Terminate?"""
+    size, pos, tag = len(data), 0, 0
+    while size - pos >= HEADER.size:
+        tag, length = read_header(data, pos)
+        if length < LENGTH_BYTES:
+            return False
+        pos += 1 + length
+    return pos == size and tag == TERMINATE
 
 
 def _kind_and_name(name: str, body: bytes) -> tuple[int, bytes]:

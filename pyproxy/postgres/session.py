@@ -199,9 +199,14 @@ class Session(asyncio.Protocol, ABC):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone, politely or not."""
-        if not self.ended:
-            self.endpoint.log.client_channel_closed(self.id)
-            self._end(requests_stand=False)
+        if self.ended:
+            return
+        if self.server is None and self._tail and frontend.ends_in_terminate(bytes(self._tail)):
+            # It is in line, and has said goodbye behind its last requests: they run all the same,
+            # and then it ends.
+            return
+        self.endpoint.log.client_channel_closed(self.id)
+        self._end(requests_stand=False)
 
     def _send(self, data: bytes) -> None:
         """To the client, at the end of the turn."""
@@ -376,7 +381,8 @@ class Session(asyncio.Protocol, ABC):
         """The client has said Terminate: what it asked for before still runs."""
         self.endpoint.log.client_requested_close(self.id)
         self.endpoint.turn.flush()
-        self.transport.close()
+        if not self.transport.is_closing():
+            self.transport.close()
         self._end(requests_stand=True)
 
     def _end(self, *, requests_stand: bool) -> None:

@@ -395,6 +395,32 @@ async def test_who_takes_nothing_stops_the_server_that_it_is_lent_too() -> None:
     assert stage.up.reading
 
 
+@pytest.mark.parametrize(
+    ("behind", "runs"),
+    [(b"X", True), (b"", False), (b"QX", False)],
+)
+async def test_what_was_asked_ahead_of_a_goodbye_runs_though_the_client_is_in_line(
+    behind: bytes, runs: bool
+) -> None:
+    """PostgreSQL finds the Terminate behind it; who hangs up without one takes all back."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk)
+    server = stage.pool.take()
+    assert server is stage.server
+    last = message(behind[:1], behind[1:]) if behind else b""
+    stage.play(True, query(b"SELECT 1"))
+    stage.play(True, last)
+    stage.session.connection_lost(None)
+    assert stage.session.ended is not runs
+    server.pools.release(stage.pool, server)
+    assert stage.up.written == (query(b"SELECT 1") if runs else b"")
+    if runs:
+        stage.play(False, result() + ready())
+    assert stage.session.ended
+    assert stage.pool.idle == [server]
+    assert not stage.endpoint.sessions
+
+
 async def test_a_copy_whose_client_has_said_goodbye_gives_its_server_back() -> None:
     """Nobody feeds it, and PostgreSQL fails a COPY at Terminate: the server is closed."""
     await asyncio.sleep(0)
