@@ -418,6 +418,8 @@ class Session(asyncio.Protocol, ABC):
         """The client has ended and nothing is owed: reset what it has changed (invariant 2)."""
         self.server = None
         server.session = None
+        if self._blocked:
+            server.transport.resume_reading()
         servers = server.home
         if self.pin is not None or self.endpoint.session_mode:
             self.endpoint.unpinned(self)

@@ -393,6 +393,12 @@ async def test_who_takes_nothing_stops_the_server_that_it_is_lent_too() -> None:
     stage.session.pause_writing()
     stage.play(False, result() + ready())
     assert stage.up.reading
+    # And it is read again for the next one, whatever becomes of this one.
+    stage.play(True, query(b"SELECT 1"))
+    stage.play(True, message(b"X"))
+    assert stage.up.reading
+    stage.play(False, result() + ready())
+    assert stage.pool.idle == [stage.server]
 
 
 @pytest.mark.parametrize(
