@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 
-from pyproxy.config_file import load
+from pyproxy.config_file import add_argument, load
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pyproxy check`."""
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="YAML file")
+    add_argument(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ config = load(Path("pyproxy.yaml"), os.environ)     # Config, or ConfigError wit
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import os
 from collections.abc import Mapping
@@ -13,6 +14,11 @@ from pathlib import Path
 from pyproxy.binder import Problem, bind
 from pyproxy.config import Config, ConfigError, EndpointConfig, TlsConfig
 from pyproxy.config_checks import check
+
+
+def add_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare the option of a command that is about one configuration."""
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="YAML file")
 
 
 def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from pyproxy.app import App
 from pyproxy.config import Config
-from pyproxy.config_file import load
+from pyproxy.config_file import add_argument, load
 from pyproxy.event_loop import run_in_loop
 from pyproxy.logs import configure
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pyproxy run`."""
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="YAML file")
+    add_argument(parser)
     parser.add_argument(
         "--log-format",
         choices=("auto", "text", "json"),
