@@ -20,6 +20,7 @@ from pyproxy.workers.supervisor import SILENCE
 from tests.support.messages import Query
 from tests.support.postgres import Postgres, own_postgres
 from tests.support.proxy import Proxy, start_proxy
+from tests.support.waiting import wait_until
 from tests.support.wire import ClosedByPeer
 from tests.support.workers import (
     BUDGET,
@@ -30,7 +31,6 @@ from tests.support.workers import (
     clients_at,
     pid_of_worker,
     replaced,
-    wait_until,
     workers,
 )
 

@@ -54,17 +54,17 @@ class Goal:
 
     def verdicts(self, results: Results, rivals: list[str]) -> Iterator[str]:
         """Whether the builds meet it, in words: beside each PgBouncer where it is about that."""
-        if self.to_pgbouncer:
-            for rival in rivals:
-                told = [
-                    self._verdict(build, ratios(rounds, results[rival], self.column))
-                    for build, rounds in results.items()
-                    if build in BUILDS
-                ]
-                yield f"Goal for {self.column}, to {rival}: {', '.join(filter(None, told))}."
-        else:
-            told = [self._verdict(b, _of(results[b], self.column)) for b in BUILDS if b in results]
-            yield f"Goal for {self.column}: {', '.join(filter(None, told))}."
+        builds = {build: results[build] for build in BUILDS if build in results}
+        for rival in rivals if self.to_pgbouncer else ("",):
+            told = []
+            for build, rounds in builds.items():
+                base = results.get(rival)
+                values = (
+                    _of(rounds, self.column) if base is None else ratios(rounds, base, self.column)
+                )
+                told.append(self._verdict(build, values))
+            beside = f", to {rival}" if rival else ""
+            yield f"Goal for {self.column}{beside}: {', '.join(filter(None, told))}."
 
     def _verdict(self, build: str, values: list[float]) -> str:
         if not values:

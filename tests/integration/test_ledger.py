@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import asyncpg
 import psycopg
@@ -15,6 +14,7 @@ import pytest
 from tests.support.messages import Bind, Execute, Parse, Query, Sync
 from tests.support.postgres import Postgres, temporary_folder
 from tests.support.proxy import ROOT, Proxy, start_proxy
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -29,25 +29,21 @@ def narrow(postgres: Postgres) -> Iterator[Proxy]:
         yield proxy
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it never came about"
-        time.sleep(0.05)
-
-
 def test_a_pin_is_told_with_its_statement_its_cost_and_who_waited(narrow: Proxy) -> None:
     with narrow.wire(application_name="greedy") as holder, narrow.wire() as other:
         holder.query("SELECT 1")
         holder.ask(Parse("s", "SELECT 2"), Bind("", "s"), Execute(), Sync())
         holder.query("SET work_mem = '8MB'; SELECT 3")
-        wait_until(lambda: narrow.api("pins")["sessions"][0]["idle_seconds"] > 1)
+        wait_until(lambda: narrow.api("pins")["sessions"][0]["idle_seconds"] > 1, 15)
         before = narrow.api("pins")["sessions"][0]
         holder.query("BEGIN")
         other.send(Query("SELECT 4"))
-        wait_until(lambda: narrow.api("pins")["sessions"][0]["waited"] == 1)
+        wait_until(lambda: narrow.api("pins")["sessions"][0]["waited"] == 1, 15)
         wait_until(
-            lambda: narrow.api("pins")["sessions"][0]["held_seconds"] > before["held_seconds"] + 1.5
+            lambda: (
+                narrow.api("pins")["sessions"][0]["held_seconds"] > before["held_seconds"] + 1.5
+            ),
+            15,
         )
         (now,) = narrow.api("pins")["sessions"]
         assert now["held"] is True

@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -23,6 +23,7 @@ from tests.support.certificates import make_certificates
 from tests.support.messages import Bind, Execute, Parse, Query, Sync
 from tests.support.postgres import PASSWORD, Postgres, start_postgres, temporary_folder
 from tests.support.proxy import ROOT, Proxy, start_proxy
+from tests.support.waiting import wait_until
 from tests.support.wire import LoginFailed, Wire, errors_of
 
 pytestmark = pytest.mark.integration
@@ -194,7 +195,7 @@ def test_borrowing_and_what_comes_of_it(encrypted: Postgres) -> None:
             DatabaseConnectionsBorrowRequestsAborted=0,
         )  # fmt: skip
         late.send(Query("SELECT 1"))
-        wait_for(lambda: proxy.metric("pyproxy_borrow_requests_waiting") == 1)
+        wait_until(lambda: proxy.metric("pyproxy_borrow_requests_waiting") == 1, 15)
         holders[0].query("COMMIT")
         late.read_ready()
         expect(
@@ -211,18 +212,11 @@ def test_borrowing_and_what_comes_of_it(encrypted: Postgres) -> None:
         )  # fmt: skip
         with proxy.wire() as impatient:
             impatient.send(Query("SELECT 1"))
-            wait_for(lambda: proxy.metric("pyproxy_borrow_requests_waiting") == 1)
+            wait_until(lambda: proxy.metric("pyproxy_borrow_requests_waiting") == 1, 15)
         expect(
             proxy, DatabaseConnectionsBorrowRequests=8, DatabaseConnectionsBorrowLatency=6,
             DatabaseConnectionsBorrowRequestsAborted=2,
         )  # fmt: skip
-
-
-def wait_for(true: Callable[[], bool], seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it never came about"
-        time.sleep(0.02)
 
 
 def load(plain: Wire, secure: Wire) -> None:
@@ -298,7 +292,7 @@ def test_named_statements_are_those_that_clients_hold(encrypted: Postgres) -> No
                 client.ask(Parse(name, "SELECT 1"), Bind("", name), Execute(), Sync())
             assert errors_of(client.ask(Parse("c", "SELEC"), Sync()))
             assert held() == 2
-        wait_for(lambda: held() == 0)
+        wait_until(lambda: held() == 0, 15)
         assert proxy.metric("pyproxy_prepared_statements_parsed_total") == 3
 
 

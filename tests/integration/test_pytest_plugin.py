@@ -11,15 +11,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.imports import ROOT
 from tests.support.postgres import Postgres
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -260,7 +259,7 @@ def test_the_proxy_ends_with_a_run_that_is_killed(shop: Shop) -> None:
         pid = int(line.split()[-1])
         run.send_signal(signal.SIGKILL)
         run.wait()
-        _wait_until(lambda: not _alive(pid))
+        wait_until(lambda: not _alive(pid), 30)
 
 
 def _alive(pid: int) -> bool:
@@ -270,10 +269,3 @@ def _alive(pid: int) -> bool:
         return False
     status = Path(f"/proc/{pid}/stat")
     return not (status.exists() and ") Z " in status.read_text())
-
-
-def _wait_until(true: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

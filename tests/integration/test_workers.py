@@ -21,6 +21,7 @@ from protocol.postgres.startup import CancelRequest
 from tests.support.messages import Query
 from tests.support.postgres import Postgres, own_postgres, temporary_folder
 from tests.support.proxy import Proxy, start_proxy
+from tests.support.waiting import wait_until
 from tests.support.wire import Wire, errors_of
 from tests.support.workers import (
     BUDGET,
@@ -31,7 +32,6 @@ from tests.support.workers import (
     clients_at,
     pid_of_worker,
     replaced,
-    wait_until,
     worker_of,
     workers,
 )

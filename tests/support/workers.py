@@ -6,7 +6,7 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -31,13 +31,6 @@ def workers(proxy: Proxy) -> list[int]:
 def worker_of(row: dict[str, Any]) -> int:
     """The worker that has a connection, by its id."""
     return int(row["id"]) % 64 + 1
-
-
-def wait_until(fact: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not fact():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @contextlib.contextmanager

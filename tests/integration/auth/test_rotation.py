@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
@@ -19,6 +18,7 @@ from tests.support.bench_of_aws import Bench, aws_bench, aws_environment, secret
 from tests.support.moto_server import client, moto_server, unique
 from tests.support.postgres import PASSWORD, Postgres, temporary_folder
 from tests.support.proxy import Proxy, start_proxy
+from tests.support.waiting import wait_until
 from tests.support.wire import LoginFailed, Wire
 
 pytestmark = pytest.mark.integration
@@ -63,13 +63,6 @@ def is_let_in(proxy: Proxy, user: str, password: str) -> bool:
     except psycopg.OperationalError:
         return False
     return True
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.05)
 
 
 def refusal(proxy: Proxy, user: str, password: str) -> tuple[str, str]:

@@ -8,9 +8,8 @@ import signal
 import socket
 import ssl
 import subprocess
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -25,6 +24,7 @@ from tests.support.certificates import make_certificates, man_in_the_middle
 from tests.support.messages import GSS_REQUEST, SSL_REQUEST, startup
 from tests.support.postgres import PASSWORD, Postgres, temporary_folder
 from tests.support.proxy import Proxy, start_proxy
+from tests.support.waiting import wait_until
 from tests.support.wire import LoginFailed, Wire
 
 pytestmark = pytest.mark.integration
@@ -243,7 +243,7 @@ def test_require_tls(encrypted: Proxy) -> None:
         config["proxy"]["require_tls"] = required
         encrypted.config_file.write_text(yaml.safe_dump(config))
         encrypted.signal(signal.SIGHUP)
-        _wait(lambda times=reloads: encrypted.log.count(done) >= times)
+        wait_until(lambda times=reloads: encrypted.log.count(done) >= times, 10)
         psycopg.connect(url(encrypted, sslmode="require")).close()
         if required:
             with pytest.raises(LoginFailed) as caught:
@@ -252,13 +252,6 @@ def test_require_tls(encrypted: Proxy) -> None:
             assert caught.value.fields["M"] == "This RDS Proxy requires TLS connections."
         else:
             encrypted.wire().close()
-
-
-def _wait(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
@@ -288,7 +281,7 @@ def test_a_certificate_is_replaced_without_dropping_anybody(
                 certificate.write_bytes(second.certificate.read_bytes())
                 key.write_bytes(second.private_key.read_bytes())
                 proxy.signal(signal.SIGHUP)
-                _wait(lambda: proxy.log.count("was reloaded") >= 2)
+                wait_until(lambda: proxy.log.count("was reloaded") >= 2, 10)
                 shown(second).close()
                 with pytest.raises(ssl.SSLCertVerificationError):
                     shown(first)
@@ -323,5 +316,5 @@ def test_silence_instead_of_a_handshake_disturbs_nobody(encrypted: Proxy) -> Non
     psycopg.connect(url(encrypted, sslmode="require")).close()
     for sock in silent:
         sock.close()
-    _wait(lambda: encrypted.metric("pyproxy_client_connections_in_setup") == 0)
+    wait_until(lambda: encrypted.metric("pyproxy_client_connections_in_setup") == 0, 10)
     assert not re.search("Traceback|ERROR", encrypted.log)
