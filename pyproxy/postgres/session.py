@@ -157,6 +157,10 @@ class Session(asyncio.Protocol, ABC):
     def on_server(self, server: ServerConnection, data: bytes) -> None:
         """Process bytes of the server that this session holds."""
 
+    @abstractmethod
+    def _fail(self, server: ServerConnection | None) -> None:
+        """End the session for an error of ours; its server, if that has spoken, is out of step."""
+
     # -- the transport -------------------------------------------------------------------------
 
     def adopt(self, transport: asyncio.Transport, rest: bytes) -> None:
@@ -279,8 +283,13 @@ class Session(asyncio.Protocol, ABC):
         if server.transport.is_closing():
             return False
         self.endpoint.waited(self, server)
-        self._take(server)
-        self._go_on()
+        try:
+            self._take(server)
+        except Exception:
+            # Others are in line behind us.
+            self._fail(None)
+        else:
+            self._go_on()
         return True
 
     def _repeats(self, queries: int, executes: int, _server: ServerConnection) -> None:

@@ -439,6 +439,36 @@ async def test_a_copy_whose_client_has_said_goodbye_gives_its_server_back() -> N
     stage.server.connection_lost(None)
 
 
+async def test_an_error_of_ours_at_a_loan_costs_nobody_else_in_line_anything() -> None:
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk)
+    first, server = stage.session, stage.server
+    second = ShortWalk(
+        2,
+        stage.endpoint,
+        first.home,
+        stage.pool,
+        application_name=None,
+        conforming=True,
+        tls=False,
+        now=0.0,
+    )
+    second.adopt(cast(Any, Wire()), b"")
+    assert stage.pool.take() is server
+    for session in (first, second):
+        session.data_received(query(b"SELECT 1"))
+
+    def fail(_: ServerConnection) -> None:
+        raise ZeroDivisionError
+
+    first.on_borrow = fail
+    server.pools.release(stage.pool, server)
+    assert b"XX000" in stage.down.written
+    assert first.ended
+    assert second.server is server
+    assert stage.up.written == query(b"SELECT 1")
+
+
 @pytest.mark.skipif(not inspect.isfunction(Relay._walk_requests), reason="it is compiled")
 @pytest.mark.parametrize(
     ("name", "walked"),
