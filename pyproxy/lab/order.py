@@ -16,7 +16,7 @@ class Order(NamedTuple):
     """What is wanted."""
 
     folder: str
-    """An empty folder for everything; the log is `pyproxy.log` in it."""
+    """An empty folder for everything, removed at a good end; the log is `pyproxy.log` in it."""
 
     database: str = ""
     """A URL of a PostgreSQL to stand before; "" makes one."""

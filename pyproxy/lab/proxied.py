@@ -3,8 +3,8 @@
     python -m pyproxy.lab.proxied        # the first line of standard input is an Order, as JSON
 
 It answers with one line of JSON, a Place or {"error": ...}, and serves until standard input ends.
-So it ends with whoever started it, also when that one is killed. Without a database of somebody
-else's it makes a PostgreSQL, which ends with it.
+So it ends with whoever started it, also when that one is killed, and takes its folder with it: a
+password is in there. Without a database of somebody else's it makes a PostgreSQL, which ends too.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import asyncio
 import json
 import os
 import secrets
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -126,9 +127,16 @@ def make_postgres(folder: Path) -> Cluster:
 
 
 def main() -> int:
-    """Serve one order; returns 2 when it can't."""
+    """Serve one order; returns 2 when it can't, and leaves its last words in the folder."""
     order = Order(**json.loads(sys.stdin.readline()))
     folder = Path(order.folder)
+    code = _serve_order(order, folder)
+    if not code:
+        shutil.rmtree(folder, ignore_errors=True)
+    return code
+
+
+def _serve_order(order: Order, folder: Path) -> int:
     cluster: Cluster | None = None
     try:
         admin = ""

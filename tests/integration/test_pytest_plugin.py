@@ -239,7 +239,9 @@ def test_wrong_usage_is_told(shop: Shop, change: str, arguments: list[str], word
 
 
 def test_the_proxy_ends_with_a_run_that_is_killed(shop: Shop) -> None:
-    """Nobody closes its standard input but the system."""
+    """Nobody closes its standard input but the system, and nobody else clears up behind it."""
+    folders = shop.folder.parent / "tmp"
+    folders.mkdir()
     (shop.folder / "tests" / "test_long.py").write_text(
         "import time\n"
         "def test_it(pyproxy_dsn, pyproxy_server):\n"
@@ -249,7 +251,7 @@ def test_the_proxy_ends_with_a_run_that_is_killed(shop: Shop) -> None:
     run = subprocess.Popen(
         shop.command("-s", "tests/test_long.py"),
         cwd=shop.folder,
-        env=shop.environment(),
+        env=shop.environment(TMPDIR=str(folders)),
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -257,9 +259,12 @@ def test_the_proxy_ends_with_a_run_that_is_killed(shop: Shop) -> None:
     with run.stdout:
         line = next(line for line in run.stdout if line.startswith("process"))
         pid = int(line.split()[-1])
+        assert len(list(folders.iterdir())) == 1
         run.send_signal(signal.SIGKILL)
         run.wait()
         wait_until(lambda: not _alive(pid), 30)
+    # The password of the database was in it.
+    assert not list(folders.iterdir())
 
 
 def _alive(pid: int) -> bool:
