@@ -67,10 +67,7 @@ class EndpointReading(NamedTuple):
     @property
     def response_latency(self) -> Histogram:
         """M-27."""
-        counters = self.counters
-        if not self.extended:
-            return counters.query_response_latency
-        return merged(counters.query_response_latency, counters.extended_response_latency)
+        return _response_latency(self.counters, extended=self.extended)
 
 
 class TargetReading(NamedTuple):
@@ -86,10 +83,7 @@ class TargetReading(NamedTuple):
     @property
     def response_latency(self) -> Histogram:
         """M-23."""
-        counters = self.counters
-        if not self.extended:
-            return counters.query_response_latency
-        return merged(counters.query_response_latency, counters.extended_response_latency)
+        return _response_latency(self.counters, extended=self.extended)
 
 
 class RoleReading(NamedTuple):
@@ -104,11 +98,13 @@ class RoleReading(NamedTuple):
         return 100.0 if self.available else 0.0
 
 
-def merged(left: Histogram, right: Histogram) -> Histogram:
-    """Return the observations of both, leaving both alone."""
-    both = Histogram(left.bounds)
-    both.add(left)
-    both.add(right)
+def _response_latency(counters: ClientCounters | TargetCounters, *, extended: bool) -> Histogram:
+    simple = counters.query_response_latency
+    if not extended:
+        return simple
+    both = Histogram(simple.bounds)
+    both.add(simple)
+    both.add(counters.extended_response_latency)
     return both
 
 
