@@ -188,12 +188,7 @@ class LeasedPools(Pools[S]):
         empty = min(claim - len(self._giving), self.share - self.used)
         if empty > 0:
             self._hand_out(empty)
-        idle = sorted(
-            (server.idle_since, index, pool, server)
-            for pool in self._pools.values()
-            for index, server in enumerate(pool.idle)
-        )
-        for _, _, pool, server in idle:
+        for pool, server in self._longest_idle_first():
             if not self._has_to_go():
                 return
             self._part_with(pool, server)

@@ -26,12 +26,12 @@ from typing import Final, Generic
 from pyproxy.errors import ProxyError, borrow_timeout
 from pyproxy.pooling.pool import Borrower, Pool, PoolKey, S
 
-# S-15: a connection is idle for the percentage below once it was unused for five minutes.
+# S-15: a connection counts as idle for max_idle_connections_percent after five unused minutes.
 IDLE_MARK: Final = 300.0
 # S-14: closed some time after 24 hours; the jitter keeps them from dying together.
 MAX_LIFE: Final = 24 * 3600.0
 LIFE_JITTER: Final = 0.1
-# After a failed attempt to open a server: seconds to the next one, doubled up to the second.
+# After an attempt to open a server that failed: seconds to the next one, at first and from then on.
 FIRST_RETRY: Final = 0.1
 LAST_RETRY: Final = 2.0
 # How many servers of a pool are opened at the same time. While they are, the first of them serve:
@@ -243,14 +243,13 @@ class Pools(Generic[S]):
             for server in list(pool.idle):
                 if now - server.born > self._life(server):
                     self.retire(pool, server, "it has reached its maximum lifetime")
-        long_idle = sorted(
-            (server.idle_since, index, pool, server)
-            for pool in self._pools.values()
-            for index, server in enumerate(pool.idle)
+        long_idle = [
+            (pool, server)
+            for pool, server in self._longest_idle_first()
             if now - server.idle_since > IDLE_MARK
-        )
+        ]
         spare = self._count_idle() - self.limits.max_idle_connections
-        for _, _, pool, server in long_idle[: max(spare, 0)]:
+        for pool, server in long_idle[: max(spare, 0)]:
             self.retire(pool, server, "more connections are idle than max_idle_connections_percent")
         self._forget_empty_pools()
         if self._hungry:
@@ -343,6 +342,11 @@ class Pools(Generic[S]):
     def _life(self, server: S) -> float:
         """Its maximum age in seconds: the same for one server at each look."""
         return MAX_LIFE * (1 + LIFE_JITTER * (server.born * 7919.0 % 1.0))
+
+    def _longest_idle_first(self) -> list[tuple[Pool[S], S]]:
+        idle = [(pool, server) for pool in self._pools.values() for server in pool.idle]
+        idle.sort(key=lambda pair: pair[1].idle_since)
+        return idle
 
     def _count_idle(self) -> int:
         return sum(len(pool.idle) for pool in self._pools.values())

@@ -209,3 +209,15 @@ def test_who_may_not_wait_leaves_a_wish() -> None:
     assert worker.borrow().error is not None
     worker.open()
     assert worker.borrow().server is not None
+
+
+def test_servers_of_several_pools_that_idle_since_the_same_moment_can_be_claimed() -> None:
+    worker = Worker()
+    clients = [worker.borrow(), worker.borrow(worker.pools.pool(OTHER))]
+    worker.turn()
+    worker.pools.granted(2)
+    worker.open()
+    for client in clients:
+        worker.release(client)
+    worker.pools.claimed(spare=1, must=0)
+    assert len(worker.closing) == 1

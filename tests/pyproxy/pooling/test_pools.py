@@ -211,6 +211,18 @@ def test_idle_servers_beyond_the_percentage_are_closed_after_five_minutes() -> N
     assert [server.number for server in house.closing] == [1, 2]
 
 
+def test_servers_of_several_pools_may_be_idle_since_the_same_moment() -> None:
+    """As they are after a failover: all come back in one turn of the loop."""
+    house = House(10, idle=1)
+    clients = [house.borrow(house.pool(user)) for user in ("one", "two", "one", "two")]
+    house.settle()
+    for client in clients:
+        house.release(client)
+    house.now += IDLE_MARK + 1
+    house.pools.care()
+    assert len(house.closing) == 3
+
+
 def test_an_old_server_is_closed_when_idle_and_not_with_the_others_of_its_age() -> None:
     """S-14; the jitter keeps them from dying together."""
     house = House(50, idle=50)
@@ -326,7 +338,8 @@ def test_invariants_hold_whatever_happens(seed: int) -> None:
     users = [f"user{number}" for number in range(rng.randint(1, 5))]
     clients: list[Client] = []
     for _ in range(400):
-        house.now += rng.random()
+        # Mostly within the same tick of the clock; now and then long enough to be idle.
+        house.now += rng.choice((0, 0, rng.random(), IDLE_MARK))
         holders = [client for client in clients if client.server is not None]
         waiting = [client for client in clients if client.server is None and client.error is None]
         match rng.randrange(9):
