@@ -47,14 +47,12 @@ from pyproxy.postgres.names import Forgetting
 from pyproxy.postgres.parameters import reported_application_name
 from pyproxy.postgres.prepared import Naming
 from pyproxy.postgres.refused_writes import SETTING, RefusedWrites, kept, refuses
+from pyproxy.postgres.session import HOLD_LIMIT
 from pyproxy.postgres.statements import PREFIX, Pending
 
 if TYPE_CHECKING:
     from pyproxy.postgres.server import ServerConnection
 
-# The longest Query or Parse that is held to be judged and remembered as a whole; a longer one is
-# over the 16 kB of PIN-ALL-01 many times and streams through.
-HOLD_LIMIT: Final = 256 * 1024
 # A CommandComplete has at least the end of its tag.
 SHORTEST_COMPLETE: Final = 6
 

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 # How long a client may take to read its last words before the connection is cut, in seconds.
 LINGER: Final = 5.0
+# How much of a client's is held back before it is read no further, in bytes. So long is also the
+# longest Query or Parse that is judged and remembered as a whole; a longer one is over the 16 kB of
+# PIN-ALL-01 many times and streams through.
+HOLD_LIMIT: Final = 256 * 1024
 
 _RESET_APPLICATION_NAME: Final = frontend.Query(b"RESET application_name").encode()
 
@@ -321,12 +325,12 @@ class Session(asyncio.Protocol, ABC):
         """Walk what was held back."""
         tail, self._tail = self._tail, None
         self._held = False
-        if isinstance(tail, bytearray):
-            # More has come meanwhile, maybe so much that reading was paused.
+        if not tail:
+            return
+        if len(tail) > HOLD_LIMIT:
+            # It has not been read since.
             self._resume_reading()
-            tail = bytes(tail)
-        if tail:
-            self._walk(tail)
+        self._walk(bytes(tail))
 
     def _release(self, server: ServerConnection) -> None:
         """The server is at rest: others may have it."""

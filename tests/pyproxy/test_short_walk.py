@@ -439,6 +439,21 @@ async def test_a_copy_whose_client_has_said_goodbye_gives_its_server_back() -> N
     stage.server.connection_lost(None)
 
 
+async def test_who_had_much_held_back_is_read_again_when_a_refused_write_is_sent_again() -> None:
+    """FO-08: the rest of the answer may come when reading has been paused."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk)
+    stage.play(True, query(b"INSERT INTO t VALUES (1)"))
+    refusal = b"SERROR\0C25006\0Mno\0RPreventCommandIfReadOnly\0\0"
+    stage.play(False, message(b"E", refusal))
+    while stage.down.reading:
+        stage.play(True, query(b"SELECT 1") * 1000)
+    stage.play(False, message(b"S", b"default_transaction_read_only\0on\0") + ready())
+    assert stage.session.waiting
+    assert stage.down.reading
+    assert not stage.down.written
+
+
 async def test_an_error_of_ours_at_a_loan_costs_nobody_else_in_line_anything() -> None:
     await asyncio.sleep(0)
     stage = Stage(ShortWalk)
