@@ -29,13 +29,26 @@ MAX_LOGIN_MESSAGE: Final = 1 << 16
 class LoginStream(asyncio.Protocol):
     """One side's messages, one at a time, while a login lasts."""
 
-    __slots__ = ("_buffer", "_eof", "_waiter", "transport")
+    __slots__ = ("_buffer", "_eof", "_gone", "_waiter", "transport")
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport
         self._buffer = bytearray()
         self._eof = False
         self._waiter: asyncio.Future[None] | None = None
+        self._gone: asyncio.Future[None] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Has the peer closed the connection?"""
+        return self._eof
+
+    def gone(self) -> asyncio.Future[None]:
+        """What is done when the peer closes the connection, for who waits for something else."""
+        self._gone = asyncio.get_running_loop().create_future()
+        if self._eof:
+            self._gone.set_result(None)
+        return self._gone
 
     async def read(self, limit: int = MAX_LOGIN_MESSAGE) -> tuple[int, bytes]:
         """The next message: tag, body.
@@ -116,12 +129,16 @@ class LoginStream(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """The peer has closed its side."""
-        self._eof = True
-        self._wake()
+        self._end()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
+        self._end()
+
+    def _end(self) -> None:
         self._eof = True
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
         self._wake()
 
     def _wake(self) -> None:

@@ -12,7 +12,7 @@ import contextlib
 import functools
 import socket
 import ssl
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from protocol.postgres import backend, startup
 from protocol.postgres.conversation import IDLE
@@ -120,9 +120,12 @@ class _Visit:
         if reported is None or not home.pools.pool(key).size:
             greeting.stream.write(proof)
             proof = b""
-            reported = await self._ask_for_settings(home, key)
+            reported = await self._ask_for_settings(home, key, greeting.stream.gone())
             # The role may have moved meanwhile.
             home = endpoint.fleet.home(endpoint.role)
+        if greeting.stream.ended:
+            # A session would not be told any more.
+            raise ConnectionResetError("the client closed the connection during its login")
         self._welcome(greeting, home, wanted, key, reported, proof)
 
     # -- TLS and startup -----------------------------------------------------------------------
@@ -272,8 +275,10 @@ class _Visit:
 
     # -- welcome -------------------------------------------------------------------------------
 
-    async def _ask_for_settings(self, home: Servers, key: PoolKey) -> dict[str, str]:
-        """What the databases of this pool report at login (C-21).
+    async def _ask_for_settings(
+        self, home: Servers, key: PoolKey, gone: asyncio.Future[None]
+    ) -> dict[str, str]:
+        """What the databases of this pool report at login (C-21); nothing if the client is `gone`.
 
         The first client of a pool waits for a server, so that a database or role that does not
         exist is reported now, in the database's words (C-20, E-PG-17). If there was one before and
@@ -283,10 +288,11 @@ class _Visit:
         known = home.pools.pool(key).parameters
         visitor = FirstServer(self._endpoint, home, key)
         patience = PATIENCE if known is not None else None
+        either: set[asyncio.Future[Any]] = {visitor.arrived, gone}
         try:
-            await asyncio.wait({visitor.arrived}, timeout=patience)
-            if known is not None and not visitor.arrived.done():
-                return known
+            await asyncio.wait(either, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            if not visitor.arrived.done() and (known is not None or gone.done()):
+                return known or {}
             return await visitor.arrived
         finally:
             visitor.arrived.cancel()
