@@ -218,6 +218,7 @@ class ServerConnection(asyncio.Protocol):
         self.transport = transport
         self.hearing = Hearing(transport.get_extra_info("socket"))
         transport.set_protocol(self)
+        transport.resume_reading()
         if rest:
             self.data_received(rest)
 

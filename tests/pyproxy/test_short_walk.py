@@ -439,6 +439,15 @@ async def test_a_copy_whose_client_has_said_goodbye_gives_its_server_back() -> N
     stage.server.connection_lost(None)
 
 
+async def test_a_server_is_read_that_had_said_much_at_its_login() -> None:
+    """The answer to a long init query: a login reads no further than it has to."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk)
+    stage.up.pause_reading()
+    stage.server.adopt(cast(Any, stage.up), b"")
+    assert stage.up.reading
+
+
 async def test_who_had_much_held_back_is_read_again_when_a_refused_write_is_sent_again() -> None:
     """FO-08: the rest of the answer may come when reading has been paused."""
     await asyncio.sleep(0)
