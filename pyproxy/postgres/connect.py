@@ -64,6 +64,8 @@ class Connected(NamedTuple):
     tls: bool
     parameters: dict[str, str]
     key: tuple[int, bytes] | None
+    limits: Limits
+    """What this very connection has been told: the target's are those of the latest one."""
     known: Row | None = None
     """The answer to `look`."""
 
@@ -95,7 +97,7 @@ async def connect(
         stream.write(StartupMessage(3, 0, parameters).encode())
         await authenticate(stream, key.user, proof)
         reported, cancel_key = await welcome(stream)
-        target.limits = _limits(await ask(stream, LIMITS_QUERY, reported))
+        limits = target.limits = _limits(await ask(stream, LIMITS_QUERY, reported))
         if init_query:
             await ask(stream, init_query, reported)
         known = _only_row(await ask(stream, look, reported)) if look else None
@@ -105,7 +107,7 @@ async def connect(
     except Exception:
         stream.transport.close()
         raise
-    return Connected(stream, tls, reported, cancel_key, known)
+    return Connected(stream, tls, reported, cancel_key, limits, known)
 
 
 async def ask(

@@ -60,8 +60,8 @@ class Inquiry:
             self._log.failure(None)
             return False
         connected.stream.transport.close()
-        limits = self._target.limits
-        return limits is not None and (limits.in_recovery or limits.refuses_writes)
+        limits = connected.limits
+        return limits.in_recovery or limits.refuses_writes
 
     async def until_it_answers(self, pool: Pool[ServerConnection]) -> None:
         """Look now and then, as long as the target is in trouble and nobody in line."""

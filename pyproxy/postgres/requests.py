@@ -151,7 +151,7 @@ class Requests(Session):
             if verdict.pin is not None:
                 self._pin(server, verdict.pin)
             return naming.parse_oversized(server, data, pos, size, end - pos - 1)
-        keeps = self.pin is not None or self.endpoint.session_mode
+        keeps = self.keeps_server
         answer = naming.parse(server, data, pos, end, conforming=self.conforming, keeps=keeps)
         if answer is STALL:
             return answer

@@ -14,6 +14,7 @@ import asyncio
 import ssl
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from protocol.postgres.errors import ProtocolError
@@ -92,7 +93,7 @@ class Servers:
         self._loop = loop
         # Tasks under way; the loop itself keeps only weak references.
         self._tasks: set[asyncio.Task[None]] = set()
-        # Those of them that open a server.
+        # Those of them that open a server; for those in line one that is cancelled is done again.
         self._opening: set[asyncio.Task[None]] = set()
         self._inquiry: Final = Inquiry(target, self._connect, self._check_role, log)
         self.doubts: Final = Doubts(self._inquiry.takes_no_writes, self._spawn)
@@ -114,12 +115,19 @@ class Servers:
 
     def apply(self, settings: ServerSettings) -> None:
         """New settings: for the pools at once, for the servers as they are opened anew."""
-        if settings.init_query != self.settings.init_query:
-            self.expire_servers("the init query has changed")
-        if settings.leak_guard != self.settings.leak_guard:
-            self.expire_servers("leak_guard was switched")
+        why = self._outdated(settings)
+        if why:
+            self.expire_servers(why)
+            for task in self._opening:
+                task.cancel()
         self.settings = settings
         self.pools.limits = self._pool_limits()
+
+    def _outdated(self, settings: ServerSettings) -> str:
+        """Why servers that are open, or being opened, are not what they ought to be any more."""
+        if settings.init_query != self.settings.init_query:
+            return "the init query has changed"
+        return "leak_guard was switched" if settings.leak_guard != self.settings.leak_guard else ""
 
     def expire_servers(self, why: str) -> None:
         """Close the idle servers, and the others when they come back."""
@@ -158,6 +166,8 @@ class Servers:
             for task in self._opening:
                 task.cancel()
             self.expire_servers("its target has another role now")
+            if role != self.role:
+                self._part_with_keepers("its target has another role now")
             self.role, self.epoch = role, epoch
 
     def resume(self) -> None:
@@ -177,18 +187,34 @@ class Servers:
         for task in self._opening:
             task.cancel()
         for server in list(self.all):
-            session = server.session
-            # It may never answer again: to wait for it would keep its place in the budget.
-            server.abort(why)
-            if session is not None:
-                session.server_lost(server)
+            self._cut_off(server, why)
+
+    def _part_with_keepers(self, why: str) -> None:
+        """A session that keeps its server would go on where its role is not any more (FO-04)."""
+        for server in list(self.all):
+            if server.session is not None and server.session.keeps_server:
+                self._cut_off(server, why)
+
+    def _cut_off(self, server: ServerConnection, why: str) -> None:
+        session = server.session
+        # It may never answer again: to wait for it would keep its place in the budget.
+        server.abort(why)
+        if session is not None:
+            session.server_lost(server)
 
     # -- opening -------------------------------------------------------------------------------
 
     def _start(self, pool: Pool[ServerConnection]) -> None:
         task = self._spawn(self._open(pool))
         self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
+        task.add_done_callback(partial(self._was_opening, pool))
+
+    def _was_opening(self, pool: Pool[ServerConnection], task: asyncio.Task[None]) -> None:
+        self._opening.discard(task)
+        if task.cancelled():
+            # Its epoch has ended, or the proxy stops; it may not even have begun.
+            self.pools.open_failed(pool, "it is not wanted any more", None)
+            self._try_again(pool)
 
     async def _open(self, pool: Pool[ServerConnection]) -> None:
         """Open one server for `pool` and tell the pools how it went."""
@@ -199,10 +225,6 @@ class Servers:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 connected = await self._connect(target, pool)
             self._check_role(connected)
-        except asyncio.CancelledError:
-            # Its epoch has ended, or the proxy stops.
-            self.pools.open_failed(pool, "it is not wanted any more", None)
-            return
         except Refused as refused:
             why = refused.message
             # In a rotation the database is ahead of the secret for a moment (AU-12). As long as
@@ -292,8 +314,7 @@ class Servers:
 
         The fence of each connection (lessons 26, 27): what the monitor has seen is a moment old.
         """
-        limits = self.target.limits
-        assert limits is not None
+        limits = connected.limits
         why = ""
         if self.role == READ_WRITE and (limits.in_recovery or limits.refuses_writes):
             why = "it is a standby" if limits.in_recovery else "it is set to be read-only"

@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 
 # How long a client may take to read its last words before the connection is cut, in seconds.
 LINGER: Final = 5.0
-# How much of a client's is held back before it is read no further, in bytes. So long is also the
-# longest Query or Parse that is judged and remembered as a whole; a longer one is over the 16 kB of
-# PIN-ALL-01 many times and streams through.
+# How much of a client's is held back before it is read no further, in bytes: also the longest Query
+# or Parse that is judged as a whole. A longer one, many times PIN-ALL-01's 16 kB, streams through.
 HOLD_LIMIT: Final = 256 * 1024
 
 _RESET_APPLICATION_NAME: Final = frontend.Query(b"RESET application_name").encode()
@@ -434,7 +433,7 @@ class Session(asyncio.Protocol, ABC):
         if self._blocked:
             server.transport.resume_reading()
         servers = server.home
-        if self.pin is not None or self.endpoint.session_mode:
+        if self.keeps_server:
             self.endpoint.unpinned(self)
             if self.pin is not None and self.pin.destroys:
                 servers.retire(server, "the session has loaded what no reset can unload")
@@ -455,16 +454,19 @@ class Session(asyncio.Protocol, ABC):
         if self.ended:
             return
         server.target.sessions_lost += 1
-        pin = self.pin
-        if pin is not None:
-            self.endpoint.unpinned(self)
+        self.endpoint.unpinned(self)
         error = None
         # In the middle of a message of the server's, words of ours would be taken for its rest.
         if not server.fatal and not server.passing:
-            error = errors.server_lost(pinned_for=pin.reason if pin is not None else "")
+            error = errors.server_lost(pinned_for=self.pin.reason if self.pin is not None else "")
         self.end(error, "the database connection was lost")
 
     # -- upkeep --------------------------------------------------------------------------------
+
+    @property
+    def keeps_server(self) -> bool:
+        """Does it keep what it is lent to its end?"""
+        return self.pin is not None or self.endpoint.session_mode
 
     @property
     def waiting(self) -> bool:
