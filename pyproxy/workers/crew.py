@@ -13,7 +13,7 @@ from typing import Final
 
 from pyproxy.logs import pass_on
 from pyproxy.workers.channel import Channel
-from pyproxy.workers.messages import Look, Message, Pulse, Row, Rows, Welcome
+from pyproxy.workers.messages import Look, Message, Pulse, Row, Rows
 
 # A log line may have a statement of a client's in it.
 _LONGEST_LINE: Final = 1 << 24
@@ -42,8 +42,8 @@ class Member:
         self._lines = asyncio.get_running_loop().create_task(self._pass_lines_on())
 
     @classmethod
-    async def hire(cls, welcome: Welcome) -> Member:
-        """Start a process and tell it who it is."""
+    async def hire(cls, number: int) -> Member:
+        """Start a process; what it hears first has to be a Welcome."""
         ours, theirs = socket.socketpair()
         with theirs:
             handle = theirs.fileno()
@@ -54,9 +54,7 @@ class Member:
                 stderr=asyncio.subprocess.PIPE,
                 limit=_LONGEST_LINE,
             )
-        member = cls(welcome.number, process, await Channel.over(ours))
-        member.channel.send(welcome)
-        return member
+        return cls(number, process, await Channel.over(ours))
 
     def send(self, message: Message) -> None:
         """Tell it something."""

@@ -157,16 +157,14 @@ class Supervisor(App):
     async def _employ(self, number: int, ready: asyncio.Future[None]) -> str:
         """One worker, from its first word to its last; returns how it ended."""
         try:
-            member = await Member.hire(
-                Welcome(number, self._for_workers(), self._log_as_json, self._monitors())
-            )
+            member = await Member.hire(number)
         except OSError as error:
             return f"no process: {error.strerror}"
-        self.crew[number] = member
-        for budget in self._budgets.values():
-            budget.joined(number)
-        if self._steered is not None:
-            member.send(self._steered)
+        if self._closing:
+            # It has missed that the proxy ends.
+            member.kill()
+            return await member.bury()
+        self._welcome(member)
         try:
             while (message := await member.channel.receive()) is not None:
                 self._heard(member, message)
@@ -180,6 +178,20 @@ class Supervisor(App):
         how = await member.bury()
         self._mourn(member)
         return how
+
+    def _welcome(self, member: Member) -> None:
+        """Tell a new worker how things are, and from now on whatever all are told.
+
+        Nothing waits in here, so it misses nothing: what was said while it was hired is in this.
+        """
+        number = member.number
+        config = self._for_workers()
+        member.send(Welcome(number, config, self._log_as_json, self._monitors()))
+        if self._steered is not None:
+            member.send(self._steered)
+        self.crew[number] = member
+        for budget in self._budgets.values():
+            budget.joined(number)
 
     async def _listen_to_crew(self) -> None:
         """End a worker that does nothing any more, so that it is replaced.

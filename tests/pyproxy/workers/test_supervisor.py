@@ -1,0 +1,113 @@
+"""The supervisor, with workers that the test plays: what it tells them, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from pyproxy.config import (
+    AuthConfig,
+    Config,
+    EndpointConfig,
+    HttpConfig,
+    ProxyConfig,
+    SecretsConfig,
+    TargetConfig,
+    TargetGroupConfig,
+)
+from pyproxy.workers.messages import Message, Reload, Steer, Welcome
+from pyproxy.workers.supervisor import Supervisor
+from tests.support.hired import Agency, Hired
+
+
+@pytest.fixture
+def agency(monkeypatch: pytest.MonkeyPatch) -> Agency:
+    agency = Agency()
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", agency.start)
+    return agency
+
+
+def configuration(folder: Path, *targets: str) -> Config:
+    """Nobody has to log in: the databases do not exist."""
+    secrets = folder / "secrets.yaml"
+    secrets.write_text("app: {username: app, password: secret}")
+    return Config(
+        proxy=ProxyConfig(auth=(AuthConfig(secret_arn="app"),)),
+        endpoints=(EndpointConfig(host="127.0.0.1", port=0),),
+        target_group=TargetGroupConfig(targets=tuple(TargetConfig(id=t, port=1) for t in targets)),
+        secrets=SecretsConfig(file=str(secrets)),
+        http=HttpConfig(port=0),
+        state_dir=str(folder / "state"),
+        workers=1,
+    )
+
+
+@contextlib.asynccontextmanager
+async def running(config: Config) -> AsyncIterator[Supervisor]:
+    supervisor = Supervisor(config)
+    async with asyncio.timeout(30):
+        await supervisor.start()
+        try:
+            yield supervisor
+        finally:
+            await supervisor.stop()
+
+
+async def while_one_is_hired(agency: Agency) -> None:
+    """The only worker has died, and another one is on its way; let it in with `agency.open`."""
+    agency.asked.clear()
+    agency.open.clear()
+    (await agency.hired.get()).kill()
+    await agency.asked.wait()
+
+
+async def told_at_first(hired: Hired) -> list[Message | None]:
+    """All that there is for it once it has been told anything."""
+    told = [await hired.told.get()]
+    for _ in range(5):
+        await asyncio.sleep(0)
+        while not hired.told.empty():
+            told.append(hired.told.get_nowait())
+    return told
+
+
+async def test_a_reload_while_a_worker_is_hired_reaches_it(agency: Agency, tmp_path: Path) -> None:
+    config = configuration(tmp_path, "db-a")
+    async with running(config) as supervisor:
+        await while_one_is_hired(agency)
+        proxy = dataclasses.replace(config.proxy, idle_client_timeout=7)
+        supervisor.apply(dataclasses.replace(config, proxy=proxy))
+        agency.open.set()
+        told = await told_at_first(await agency.hired.get())
+    configs = [message.config for message in told if isinstance(message, Welcome | Reload)]
+    assert configs[-1].proxy.idle_client_timeout == 7
+
+
+async def test_a_decision_while_a_worker_is_hired_reaches_it(
+    agency: Agency, tmp_path: Path
+) -> None:
+    async with running(configuration(tmp_path, "db-a", "db-b")) as supervisor:
+        await while_one_is_hired(agency)
+        assert supervisor.monitor is not None
+        decision = supervisor.monitor.decision._replace(writer="db-b")
+        supervisor._steer(decision, 7)
+        agency.open.set()
+        told = await told_at_first(await agency.hired.get())
+    assert Steer(decision, 7) in told
+
+
+async def test_a_worker_that_is_hired_while_the_proxy_drains_is_let_go(
+    agency: Agency, tmp_path: Path
+) -> None:
+    """It would accept clients, and nobody would tell it to stop."""
+    async with running(configuration(tmp_path, "db-a")) as supervisor:
+        await while_one_is_hired(agency)
+        await supervisor.drain()
+        agency.open.set()
+        assert await told_at_first(await agency.hired.get()) == [None]
+        assert not supervisor.crew
