@@ -273,6 +273,7 @@ class App:
                 interval=self.monitor.interval,
                 timeout=config.failover.probe_timeout,
                 tell=self._tell,
+                failed=lambda: self.log.failure(None),
             )
             await patroni.ask()
             self._spawn(patroni.run())

@@ -19,6 +19,7 @@ from pyproxy.targets.target import Target
 _LEADERS: Final = ("leader", "standby_leader", "master", "primary")
 # An answer describes a handful of members.
 _MAX_ANSWER: Final = 1 << 20
+_DOUBT: Final = ": is this Patroni's REST API?"
 
 # The environment's http_proxy must not send a question for this network to another one.
 _OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -45,6 +46,7 @@ class Patroni:
         interval: Callable[[], float],
         timeout: float,
         tell: Callable[[str, str, str], None],
+        failed: Callable[[], None],
     ) -> None:
         self._urls = list(urls)
         self._targets: Final = tuple(targets)
@@ -52,6 +54,8 @@ class Patroni:
         self._interval: Final = interval
         self._timeout: Final = timeout
         self._tell: Final = tell
+        # Called where an exception of our own is handled.
+        self._failed: Final = failed
         # The last leader; it stays so while there is none.
         self._leader: str | None = None
         self._answers = True
@@ -59,7 +63,11 @@ class Patroni:
     async def run(self) -> None:
         """Ask until cancelled."""
         while True:
-            await self.ask()
+            try:
+                await self.ask()
+            except Exception:
+                # What the word leads to failed; the leader of later must be heard all the same.
+                self._failed()
             await asyncio.sleep(self._interval())
 
     async def ask(self) -> None:
@@ -102,20 +110,23 @@ def fetch(url: str, timeout: float) -> list[Member]:
 
 def members_of(answer: bytes) -> list[Member]:
     """The answer's members; raises ValueError for anything else."""
-    value = json.loads(answer)
+    try:
+        value = json.loads(answer)
+    except RecursionError:
+        raise ValueError(f"lists without end in the answer{_DOUBT}") from None
     rows = value.get("members") if isinstance(value, dict) else None
     if not isinstance(rows, list):
-        raise ValueError("no members in the answer: is this Patroni's REST API?")  # noqa: TRY004
-    return [
-        Member(
-            str(row.get("name", "")),
-            str(row.get("role", "")),
-            str(row.get("host", "")),
-            int(row.get("port") or 0),
-        )
-        for row in rows
-        if isinstance(row, dict)
-    ]
+        raise ValueError(f"no members in the answer{_DOUBT}")  # noqa: TRY004
+    return [_member_of(row) for row in rows if isinstance(row, dict)]
+
+
+def _member_of(row: dict[str, object]) -> Member:
+    name, port = str(row.get("name", "")), row.get("port") or 0
+    try:
+        number = int(port)  # type: ignore[call-overload]
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"member {name[:50]!r} has the port {str(port)[:50]}{_DOUBT}") from None
+    return Member(name, str(row.get("role", "")), str(row.get("host", "")), number)
 
 
 def name_of(member: Member, targets: Iterable[Target]) -> str:

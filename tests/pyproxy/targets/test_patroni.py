@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -22,10 +23,18 @@ def test_members_are_read_from_the_answer() -> None:
     ]
 
 
-@pytest.mark.parametrize("answer", [b"", b"[]", b"{}", b'{"members": 1}', b"<html>"])
+@pytest.mark.parametrize(
+    "answer", [b"", b"[]", b"{}", b'{"members": 1}', b"<html>", b"[" * 100_000]
+)
 def test_anything_else_is_refused(answer: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         members_of(answer)
+
+
+@pytest.mark.parametrize("port", ["[1]", '{"a": 1}', '"five"', "Infinity", "NaN"])
+def test_a_port_that_is_none_is_refused_with_its_member(port: str) -> None:
+    with pytest.raises(ValueError, match=r"member 'db-a' has the port .*Patroni's REST API\?"):
+        members_of(b'{"members": [{"name": "db-a", "port": %s}]}' % port.encode())
 
 
 def test_a_member_is_known_by_name_or_by_address() -> None:
@@ -54,6 +63,7 @@ async def test_the_next_url_is_asked_and_silence_is_told_once(
         interval=lambda: 1.0,
         timeout=1.0,
         tell=lambda level, event, message: told.append(event),
+        failed=lambda: pytest.fail("nothing has failed"),
     )
     await asks.ask()
     # While the lock is free the last leader stays the word.
@@ -66,3 +76,33 @@ async def test_the_next_url_is_asked_and_silence_is_told_once(
     await asks.ask()
     assert leaders == ["db-b", "db-b", None, None, "db-a"]
     assert told == ["patroni-leader", "patroni-silent", "patroni-answers", "patroni-leader"]
+
+
+async def test_it_asks_on_whatever_comes_of_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The decision that the word of a leader leads to may fail: the next word is heard."""
+    heard: list[str | None] = []
+    failures: list[None] = []
+    twice = asyncio.Event()
+
+    def tell_leader(leader: str | None) -> None:
+        heard.append(leader)
+        if len(heard) == 2:
+            twice.set()
+        raise RuntimeError("no decision")
+
+    monkeypatch.setattr(patroni, "fetch", lambda url, timeout: [Member("db-b", "leader", "", 0)])
+    asks = Patroni(
+        ["one"],
+        TARGETS,
+        tell_leader=tell_leader,
+        interval=lambda: 0.0,
+        timeout=1.0,
+        tell=lambda level, event, message: None,
+        failed=lambda: failures.append(None),
+    )
+    task = asyncio.create_task(asks.run())
+    async with asyncio.timeout(10):
+        await twice.wait()
+    task.cancel()
+    assert heard[:2] == ["db-b", "db-b"]
+    assert failures
