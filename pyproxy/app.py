@@ -405,7 +405,7 @@ class App:
             proxy = dataclasses.replace(self.config.proxy, debug_logging=False)
             self.config = dataclasses.replace(self.config, proxy=proxy)
             self._say("INFO", "Enhanced logging has turned itself off after 24 hours.")
-        for servers in self.fleet:
+        for servers in self.fleet.everywhere():
             servers.care()
         for endpoint in self.endpoints.values():
             for session in list(endpoint.sessions):

@@ -22,6 +22,8 @@ from pyproxy.config import (
     TargetConfig,
     TargetGroupConfig,
 )
+from pyproxy.pooling.pool import PoolKey
+from pyproxy.postgres.login import FirstServer
 
 
 @pytest.fixture
@@ -90,5 +92,24 @@ async def test_enhanced_logging_ends_after_its_time_and_a_reload_begins_it_again
         )
         assert not endpoint.debug
         assert not app.log.debug
+    finally:
+        await app.stop()
+
+
+@pytest.mark.parametrize("room", ["lobby", "reading_room"])
+async def test_a_room_that_lends_nothing_forgets_who_has_left(tmp_path: Path, room: str) -> None:
+    """What a pool is for is the client's to say: a thousand databases are a thousand pools."""
+    app = App(configuration(tmp_path))
+    await app.start()
+    try:
+        home = getattr(app.fleet, room)
+        keys = [PoolKey("app", f"database-{number}") for number in range(1000)]
+        visitors = [FirstServer(app.endpoints["default"], home, key) for key in keys]
+        assert len(list(home.pools)) == 1000
+        for visitor in visitors:
+            visitor.arrived.cancel()
+        async with asyncio.timeout(30):
+            while list(home.pools):  # noqa: ASYNC110 - a state, nobody tells
+                await asyncio.sleep(0.05)
     finally:
         await app.stop()
