@@ -19,6 +19,7 @@ import h11
 from pyproxy.dashboard.feed import Feed, Listener, Prepare
 from pyproxy.dashboard.origin import OriginGuard
 from pyproxy.dashboard.routes import DELIBERATE, Request, Response, Routes, error
+from pyproxy.dashboard.view import View
 
 log: Final = logging.getLogger("pyproxy.dashboard")
 
@@ -93,6 +94,8 @@ class HttpConnection:
         )
         # The request being answered is a HEAD: the answer has no body.
         self._bodiless = False
+        # What was fetched for that answer, where it has to be.
+        self._view: View | None = None
         # Between requests: nothing of the next one has arrived.
         self.idle = True
         # The server stops, or the request was broken: this answer is the last one.
@@ -136,7 +139,7 @@ class HttpConnection:
             await self._refuse(refusal.response)
             return False
         if response.stream and not self._bodiless:
-            with self._service.feed.listen(request.last_event_id) as listener:
+            with self._service.feed.listen(request.last_event_id, self._view) as listener:
                 await self._send_stream(response, listener)
         else:
             await self._send(response)
@@ -145,8 +148,8 @@ class HttpConnection:
     async def _answer(self, request: Request) -> Response:
         try:
             if self._service.prepare is not None:
-                await self._service.prepare(request.path)
-            response = self._service.routes.answer(request)
+                self._view = await self._service.prepare(request.path)
+            response = self._service.routes.answer(request, self._view)
             if response.pieces is not None:
                 body = []
                 for piece in response.pieces:
@@ -166,6 +169,7 @@ class HttpConnection:
     async def _receive(self) -> Request | None:
         """Return the next request, its body read and dropped; None if the peer is done."""
         self._bodiless = False
+        self._view = None
         # A peer that pipelines has sent its next request already.
         if not self._http.trailing_data[0] and not await self._wait_for_request():
             return None

@@ -44,9 +44,9 @@ CONTINUITY: Final = 5
 
 STREAM: Final = "/api/v1/stream"
 
-Prepare = Callable[[str], Coroutine[None, None, None]]
-"""Awaited before the view is read for a path: what it shows may have to be fetched. It must come
-back soon, whatever happens."""
+Prepare = Callable[[str], Coroutine[None, None, View]]
+"""Awaited for the view to read for a path, where what is shown has to be fetched: for this one
+answer. It must come back soon, whatever happens."""
 
 
 class Feed:
@@ -70,10 +70,13 @@ class Feed:
         self.history: Final[deque[Sample]] = deque(maxlen=HISTORY)
 
     @contextmanager
-    def listen(self, last_event_id: str = "") -> Iterator["Listener"]:
-        """Take part; the first one starts the ticks, the last one ends them."""
+    def listen(self, last_event_id: str = "", view: View | None = None) -> Iterator["Listener"]:
+        """Take part; the first one starts the ticks, the last one ends them.
+
+        What is shown until the first tick is in `view`, if it had to be fetched.
+        """
         if time.monotonic() - self._made >= self._interval:
-            self._compose()
+            self._compose(view or self._view)
         if self._task is None:
             loop = asyncio.get_running_loop()
             self._next = loop.create_future()
@@ -97,13 +100,12 @@ class Feed:
         pause = self._interval
         while True:
             await asyncio.sleep(pause)
-            if self._prepare is not None:
-                await self._prepare(STREAM)
+            view = self._view if self._prepare is None else await self._prepare(STREAM)
             # What this thread itself has used: on a busy machine others take their turns meanwhile.
             began = time.thread_time()
             made: bytes | None = None
             try:
-                self._compose()
+                self._compose(view)
                 made = self.snapshot
             except Exception:
                 # The top of a task; whoever listens is sent away and may come back.
@@ -113,12 +115,11 @@ class Feed:
             used = time.thread_time() - began
             pause = max(self._interval, min(SPARING * used, LONGEST_PAUSE))
 
-    def _compose(self) -> None:
+    def _compose(self, view: View) -> None:
         """Look at everything once, and write it down for all."""
         now = time.monotonic()
         seconds = now - self._made
         before = self._reading if seconds < CONTINUITY * self._interval else None
-        view = self._view
         summary, reading = view.proxy(), view.reading()
         moment = datetime.now(UTC).isoformat(timespec="milliseconds")
         shown = board(view, summary, moment, reading, before, seconds)

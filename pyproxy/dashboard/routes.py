@@ -77,6 +77,9 @@ Action = Callable[[str], tuple[int, Mapping[str, object]]]
 """Something that a POST starts: its query in, status and answer out. It must not block."""
 
 
+Handler = Callable[[Request, View], Response]
+
+
 class Routes:
     """The paths of one server."""
 
@@ -86,7 +89,7 @@ class Routes:
         self._view: Final = view
         self._metrics: Final = metrics
         self._actions: Final = actions or {}
-        self._paths: Final[dict[str, Callable[[Request], Response]]] = {
+        self._paths: Final[dict[str, Handler]] = {
             "/metrics": self._scrape,
             "/healthz": _constant(json_response(200, {"status": "alive"})),
             "/readyz": self._readyz,
@@ -96,8 +99,11 @@ class Routes:
             **_static_paths(),
         }
 
-    def answer(self, request: Request) -> Response:
-        """Answer a request; the body of an answer to HEAD is for the caller to leave out."""
+    def answer(self, request: Request, view: View | None = None) -> Response:
+        """Answer a request; the body of an answer to HEAD is for the caller to leave out.
+
+        What it shows is in `view`, if it had to be fetched.
+        """
         if request.path in self._actions:
             return self._act(request)
         handler = self._paths.get(request.path)
@@ -107,7 +113,7 @@ class Routes:
             message = f"{request.method} is not allowed on {request.path}: use GET or HEAD"
             return error(405, message)._replace(headers=(("Allow", "GET, HEAD"),))
         try:
-            return handler(request)
+            return handler(request, view or self._view)
         except BadRequest as wrong:
             return error(400, str(wrong))
 
@@ -131,31 +137,29 @@ class Routes:
         hint = f"did you mean {close[0]}?" if close else "see `paths` for what there is"
         return error(404, f"there is no {path[:100]} here: {hint}", paths=pages)
 
-    def _scrape(self, request: Request) -> Response:
+    def _scrape(self, request: Request, _view: View) -> Response:
         read_arguments(request.query, ())
         content_type, body = self._metrics(request.accept)
         return Response(200, content_type, body)
 
-    def _readyz(self, request: Request) -> Response:
-        ready, why = self._view.ready()
+    def _readyz(self, _request: Request, view: View) -> Response:
+        ready, why = view.ready()
         return json_response(200 if ready else 503, {"ready": ready, "why": why})
 
-    def _proxy(self, request: Request) -> Response:
+    def _proxy(self, request: Request, view: View) -> Response:
         read_arguments(request.query, ())
-        return json_response(200, self._view.proxy())
+        return json_response(200, view.proxy())
 
-    def _stream(self, request: Request) -> Response:
+    def _stream(self, request: Request, _view: View) -> Response:
         read_arguments(request.query, ())
         return Response(200, EVENT_STREAM, b"", stream=True)
 
-    def _rows(self, name: str) -> Callable[[Request], Response]:
+    def _rows(self, name: str) -> Handler:
         listing = LISTINGS[name]
 
-        def answer(request: Request) -> Response:
+        def answer(request: Request, view: View) -> Response:
             page = read_page(request.query, listing)
-            return Response(
-                200, JSON, b"", pieces=write_page(listing.lists(name, self._view), page)
-            )
+            return Response(200, JSON, b"", pieces=write_page(listing.lists(name, view), page))
 
         return answer
 
@@ -170,7 +174,7 @@ def error(status: int, message: str, **more: object) -> Response:
     return json_response(status, {"status": status, "error": message, **more})
 
 
-def _static_paths() -> dict[str, Callable[[Request], Response]]:
+def _static_paths() -> dict[str, Handler]:
     """Return the page at `/` and its parts below `/static/`, read once."""
     folder = resources.files(__package__).joinpath("static")
     headers = (("Content-Security-Policy", CONTENT_SECURITY_POLICY),)
@@ -183,5 +187,5 @@ def _static_paths() -> dict[str, Callable[[Request], Response]]:
     return paths
 
 
-def _constant(response: Response) -> Callable[[Request], Response]:
-    return lambda _request: response
+def _constant(response: Response) -> Handler:
+    return lambda _request, _view: response

@@ -329,11 +329,11 @@ class Supervisor(App):
 
     # -- looking -------------------------------------------------------------------------------
 
-    async def _fetch(self, path: str) -> None:
+    async def _fetch(self, path: str) -> CrewView:
         """Ask every worker for what a path shows; one that is silent is left out."""
         lists, limit = LISTS.get(path, (None, 0))
         if lists is None:
-            return
+            return self._crew_view
         number = next(self._numbers)
         members = [member for member in self.crew.values() if member.ready]
         answers = [member.look(number, lists, limit) for member in members]
@@ -342,8 +342,9 @@ class Supervisor(App):
         for member in members:
             member.forget(number)
         told = [answer.result() for answer in answers if answer.done()]
-        for name in lists:
-            self._crew_view.rows[name] = [row for rows in told for row in rows.get(name, ())]
+        return self._crew_view.showing(
+            {name: [row for rows in told for row in rows.get(name, ())] for name in lists}
+        )
 
 
 async def _all(waits: Iterable[object], seconds: float) -> None:

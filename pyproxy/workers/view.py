@@ -5,6 +5,7 @@ Counters are the supervisor's own (`tally`); rows are those that were fetched fo
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final, cast
 
@@ -77,8 +78,14 @@ class CrewView(ProxyView):
     def __init__(self, app: Supervisor) -> None:
         super().__init__(app)
         self._supervisor = app
-        # What was fetched last, by list.
+        # What was fetched for one answer, by list.
         self.rows: dict[str, list[Row]] = {}
+
+    def showing(self, rows: dict[str, list[Row]]) -> CrewView:
+        """The same with these rows: an answer takes its time, and others ask meanwhile."""
+        seen = copy.copy(self)
+        seen.rows = rows
+        return seen
 
     def _make_readings(self, app: App) -> ProxyReadings:
         return CrewReadings(cast("Supervisor", app))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +22,11 @@ from pyproxy.config import (
     TargetConfig,
     TargetGroupConfig,
 )
-from pyproxy.workers.messages import Message, Reload, Steer, Welcome
+from pyproxy.dashboard.board import SERVERS
+from pyproxy.dashboard.feed import STREAM
+from pyproxy.dashboard.view import Reading
+from pyproxy.workers.channel import Channel
+from pyproxy.workers.messages import Look, Message, Pulse, Reload, Row, Rows, Steer, Welcome
 from pyproxy.workers.supervisor import Supervisor
 from tests.support.hired import Agency, Hired
 
@@ -111,3 +117,60 @@ async def test_a_worker_that_is_hired_while_the_proxy_drains_is_let_go(
         agency.open.set()
         assert await told_at_first(await agency.hired.get()) == [None]
         assert not supervisor.crew
+
+
+class Crowd(Agency):
+    """A worker with many servers, whom several must have asked before it answers any of them."""
+
+    def __init__(self, servers: int, asking: int) -> None:
+        super().__init__()
+        self.rows: list[Row] = [{"id": number, "age": 1.0} for number in range(servers)]
+        self.asking = asking
+        self.looks: list[Look] = []
+        self.looked = asyncio.Event()
+
+    def answer(self, channel: Channel, look: Look) -> None:
+        self.looks.append(look)
+        self.looked.set()
+        if len(self.looks) < self.asking:
+            return
+        for number, lists, limit in self.looks:
+            if "servers" in lists:
+                channel.send(Rows(number, "servers", self.rows[:limit]))
+            channel.send(Pulse({}, {}, {}, Reading(0, 0, 0, 0, 0, 0, ()), number))
+        self.looks.clear()
+
+
+@contextlib.asynccontextmanager
+async def asking(supervisor: Supervisor, path: str) -> AsyncIterator[asyncio.StreamReader]:
+    """The body of an answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", supervisor.http_port, limit=1 << 22)
+    try:
+        writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        yield reader
+    finally:
+        writer.close()
+
+
+async def listing(supervisor: Supervisor, path: str) -> dict[str, Any]:
+    async with asking(supervisor, path) as body:
+        found: dict[str, Any] = json.loads(await body.read())
+    return found
+
+
+async def test_a_listing_is_whole_though_the_page_looks_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The page fetches only the rows that it shows; who asked for all of them has asked first."""
+    crowd = Crowd(servers=700, asking=2)
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", crowd.start)
+    async with running(configuration(tmp_path, "db-a")) as supervisor:
+        servers = asyncio.create_task(listing(supervisor, "/api/v1/servers?limit=10000"))
+        await crowd.looked.wait()
+        async with asking(supervisor, STREAM) as stream:
+            told = await servers
+            assert (len(told["servers"]), told["truncated"]) == (700, False)
+            await stream.readuntil(b"event: board\n")
+            board = json.loads((await stream.readuntil(b"\n")).removeprefix(b"data: "))
+            assert len(board["servers"]) == SERVERS
