@@ -5,6 +5,7 @@ The rooms, from the street inwards (docs/explanation/walk-of-a-query.md walks th
     cli         the command line: which command there is, and where it lives
     app         the composition root: build, start, reload, drain, stop
     config      the YAML file, checked
+    upkeep      the clock: waits that are over, servers and clients too long idle
     listener    accepts clients; stream: their transport, flow control, TLS
     postgres    PostgreSQL sessions: login, relay, our connections to databases
     pinning     which statement pins a session, why, and how to avoid it

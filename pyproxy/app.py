@@ -40,7 +40,6 @@ from pyproxy.metrics.counters import ProxyCounters
 from pyproxy.metrics.exposition import Exposition
 from pyproxy.pinning.classifier import Classifier
 from pyproxy.pinning.ledger import Ledger
-from pyproxy.pooling.pools import MAX_LIFE
 from pyproxy.postgres.cancel import CancelKeys
 from pyproxy.postgres.endpoint import Endpoint
 from pyproxy.postgres.fleet import Fleet
@@ -57,11 +56,11 @@ from pyproxy.targets.monitor import Monitor
 from pyproxy.targets.patroni import Patroni
 from pyproxy.targets.target import Target
 from pyproxy.turn import Turn
+from pyproxy.upkeep import Upkeep
 from pyproxy.view import ProxyView
 
-# How often waits are checked, and servers and idle clients cared for, in seconds.
-TICK: Final = 0.25
-CARE: Final = 1.0
+# How often it is looked whether transactions have finished, in seconds.
+DRAIN_INTERVAL: Final = 0.05
 
 Welcome = Callable[[socket.socket], Coroutine[None, None, None]]
 
@@ -152,7 +151,7 @@ class App:
             # Only now, for port 0 has become the one that the kernel gave.
             names[endpoint.name] = _names_of(endpoint_config, listener.port)
         await self._open_house()
-        self._spawn(self._upkeep())
+        self._spawn(Upkeep(self).run())
         self._spawn(self._look_now_and_then())
         self.listening = True
         # What lives now lives long: the collector need not look at it again and again.
@@ -381,38 +380,15 @@ class App:
         self._enhanced.switch(config.proxy.debug_logging, time.monotonic())
         self._say("INFO", f"The configuration was reloaded: {changes.summary()}")
 
-    # -- upkeep --------------------------------------------------------------------------------
+    # -- now and then --------------------------------------------------------------------------
 
-    async def _upkeep(self) -> None:
-        """The only clock of pools and sessions."""
-        loop = asyncio.get_running_loop()
-        next_care = loop.time()
-        while True:
-            await asyncio.sleep(TICK)
-            try:
-                self.fleet.expire()
-                self.ledger.observe(loop.time())
-                if loop.time() >= next_care:
-                    next_care = loop.time() + CARE
-                    self._care(loop.time())
-            except Exception:
-                self.log.failure(None)
-
-    def _care(self, now: float) -> None:
-        idle_timeout = self.config.proxy.idle_client_timeout
+    def end_enhanced_logging(self) -> None:
+        """Turn it off when its day is over (LG-04)."""
         if self._enhanced.expired(time.monotonic()):
             # S-07: to turn it on again it has to be asked for again; a reload then does.
             proxy = dataclasses.replace(self.config.proxy, debug_logging=False)
             self.config = dataclasses.replace(self.config, proxy=proxy)
             self._say("INFO", "Enhanced logging has turned itself off after 24 hours.")
-        for servers in self.fleet.everywhere():
-            servers.care()
-        for endpoint in self.endpoints.values():
-            for session in list(endpoint.sessions):
-                why = session.overdue(now, idle_timeout, MAX_LIFE)
-                if why:
-                    # Q-04: AWS documents no message; the channel is closed.
-                    session.end(None, why)
 
     async def _look_now_and_then(self) -> None:
         while True:
@@ -453,7 +429,7 @@ class App:
                     busy += 1
             if not busy or asyncio.get_running_loop().time() >= deadline:
                 return
-            await asyncio.sleep(TICK / 5)
+            await asyncio.sleep(DRAIN_INTERVAL)
 
     async def stop(self) -> None:
         """Stop at once: every client is told, every server connection closed."""

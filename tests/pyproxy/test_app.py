@@ -113,3 +113,20 @@ async def test_a_room_that_lends_nothing_forgets_who_has_left(tmp_path: Path, ro
                 await asyncio.sleep(0.05)
     finally:
         await app.stop()
+
+
+async def test_upkeep_goes_on_without_the_step_that_fails(
+    tmp_path: Path, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = App(configuration(tmp_path))
+    monkeypatch.setattr(app.ledger, "observe", lambda now: 1 / 0)
+    await app.start()
+    try:
+        home = app.fleet.lobby
+        home.pools.pool(PoolKey("app", "app"))
+        async with asyncio.timeout(30):
+            while list(home.pools):  # noqa: ASYNC110 - a state, nobody tells
+                await asyncio.sleep(0.05)
+        assert log.getvalue().count("[ERROR]") == 1
+    finally:
+        await app.stop()

@@ -1,0 +1,71 @@
+"""Upkeep with steps that fail: the others are done all the same, and the log stays readable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+from pyproxy.app import App
+from pyproxy.upkeep import REPEAT, Upkeep
+
+
+class House:
+    """An App of parts that fail, and of others beside them that do not."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.failures = 0
+        steps = [
+            SimpleNamespace(
+                pools=SimpleNamespace(expire=self.step(f"expire {name}", fails=name == "a")),
+                care=self.step(f"care {name}", fails=name == "a"),
+            )
+            for name in "ab"
+        ]
+        sessions = [
+            SimpleNamespace(
+                overdue=self.overdue if name == "a" else lambda *_: "idle",
+                end=lambda *_: self.done.append("session ended"),
+            )
+            for name in "ab"
+        ]
+        self.app = SimpleNamespace(
+            fleet=SimpleNamespace(everywhere=lambda: steps),
+            ledger=SimpleNamespace(observe=lambda now: 1 / 0),
+            end_enhanced_logging=self.step("enhanced", fails=True),
+            endpoints={"default": SimpleNamespace(sessions=sessions)},
+            config=SimpleNamespace(proxy=SimpleNamespace(idle_client_timeout=1)),
+            log=SimpleNamespace(failure=self.failed),
+        )
+        self.upkeep = Upkeep(cast("App", self.app))
+
+    def step(self, name: str, *, fails: bool) -> Callable[[], None]:
+        def step() -> None:
+            if fails:
+                raise RuntimeError(name)
+            self.done.append(name)
+
+        return step
+
+    def overdue(self, *_: Any) -> str:
+        raise LookupError
+
+    def failed(self, client: int | None) -> None:
+        self.failures += 1
+
+
+def test_a_step_that_fails_stops_no_other_one() -> None:
+    house = House()
+    house.upkeep.tick(0.0)
+    assert house.done == ["expire b", "care b", "session ended"]
+
+
+def test_each_fault_is_reported_and_again_after_a_while_only() -> None:
+    house = House()
+    # In `step`, the ledger's, and the session's.
+    for now in (0.0, 0.25, 1.25, REPEAT - 0.1):
+        house.upkeep.tick(now)
+        assert house.failures == 3
+    house.upkeep.tick(REPEAT + 1.0)
+    assert house.failures == 6
