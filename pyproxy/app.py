@@ -19,7 +19,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Coroutine
-from typing import Final
+from typing import Final, TypeVar
 
 from pyproxy import errors
 from pyproxy.auth.addresses import endpoint_names
@@ -61,6 +61,8 @@ from pyproxy.view import ProxyView
 
 # How often it is looked whether transactions have finished, in seconds.
 DRAIN_INTERVAL: Final = 0.05
+
+S = TypeVar("S", bound=Servers)
 
 Welcome = Callable[[socket.socket], Coroutine[None, None, None]]
 
@@ -136,8 +138,7 @@ class App:
             self._open_clients,
             loop.time,
         )
-        kind = self._servers_kind()
-        self._servers = [self._make_servers(target, kind) for target in self.targets]
+        self._servers = [self._servers_of(target) for target in self.targets]
         lobby, reading_room = (self._make_servers(self.targets[0], Servers) for _ in range(2))
         self.fleet = Fleet(self._servers, lobby, reading_room)
         await self._watch_targets()
@@ -174,8 +175,8 @@ class App:
     def _make_cancel_keys(self) -> CancelKeys[Session]:
         return CancelKeys()
 
-    def _servers_kind(self) -> type[Servers]:
-        return Servers
+    def _servers_of(self, target: Target) -> Servers:
+        return self._make_servers(target, Servers)
 
     def _make_listener(self, config: EndpointConfig, welcome: Welcome) -> Listener:
         return Listener(config.host, config.port, welcome, self._complain)
@@ -222,7 +223,7 @@ class App:
         self.fleet.endpoints.append(endpoint)
         return endpoint
 
-    def _make_servers(self, target: Target, kind: type[Servers]) -> Servers:
+    def _make_servers(self, target: Target, kind: type[S]) -> S:
         return kind(
             target,
             self.credentials,

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
-from typing import Final, cast
+from typing import Final, NamedTuple
 
 from protocol.postgres.startup import CancelRequest
 from pyproxy import logs
@@ -85,19 +85,23 @@ class WorkerView(ProxyView):
         self._send(Happened(event, category, message))
 
 
+class Lender(NamedTuple):
+    """The supervisor, as one of its workers has it."""
+
+    number: int
+    """Which of them, from 1."""
+
+    workers: int
+    """How many there are."""
+
+    send: Send
+
+
 class LeasedServers(Servers):
     """The servers of one target, in places that the supervisor lends."""
 
-    # Set before the pools are made.
-    part: tuple[int, int]
-    send: Send
-
-    @classmethod
-    def kind(cls, number: int, workers: int, send: Send) -> type[LeasedServers]:
-        """Those of one of several workers."""
-        return type(
-            "LeasedServers", (cls,), {"part": (number, workers), "send": staticmethod(send)}
-        )
+    # Set as soon as it is made; nothing is opened or asked for before.
+    lender: Lender
 
     def _make_pools(self) -> Pools[ServerConnection]:
         name = self.target.id
@@ -106,8 +110,8 @@ class LeasedServers(Servers):
             open_server=self._start,
             close_server=self._close,
             clock=self._loop.time,
-            want=lambda places: self.send(Want(name, places)),
-            give=lambda places: self.send(Gave(name, places)),
+            want=lambda places: self.lender.send(Want(name, places)),
+            give=lambda places: self.lender.send(Gave(name, places)),
             soon=self.turn.at_end,
         )
         return self.leased
@@ -125,16 +129,16 @@ class LeasedServers(Servers):
     def _pool_limits(self) -> PoolLimits:
         """The share; of the idle ones that all may keep, an even part, the first ones one more."""
         limits = super()._pool_limits()
-        number, workers = self.part
+        number, workers, _ = self.lender
         idle = (limits.max_idle_connections + workers - number) // workers
         return replace(limits, max_connections=self.leased.share, max_idle_connections=idle)
 
     async def _recover(self, pool: Pool[ServerConnection]) -> None:
         await super()._recover(pool)
-        self.send(Learnt(self.target.id, self.target.limits, self.target.trouble))
+        self.lender.send(Learnt(self.target.id, self.target.limits, self.target.trouble))
 
     def _opened(self, pool: Pool[ServerConnection], connected: Connected) -> None:
-        self.send(Learnt(self.target.id, self.target.limits, "", connected.key))
+        self.lender.send(Learnt(self.target.id, self.target.limits, "", connected.key))
         super()._opened(pool, connected)
 
 
@@ -146,6 +150,8 @@ class WorkerApp(App):
         self._channel: Final = channel
         self._monitored: Final = welcome.monitored
         self._numbers = itertools.count(1)
+        # By target.
+        self._leased: dict[str, LeasedServers] = {}
         # Cancel requests that other workers are passing on.
         self._passed: dict[int, asyncio.Future[None]] = {}
         super().__init__(welcome.config)
@@ -168,8 +174,10 @@ class WorkerApp(App):
     def _make_listener(self, config: EndpointConfig, welcome: ListenerWelcome) -> Listener:
         return Listener(config.host, config.port, welcome, self._complain, shared=True)
 
-    def _servers_kind(self) -> type[Servers]:
-        return LeasedServers.kind(self.number, self.config.workers, self._channel.send)
+    def _servers_of(self, target: Target) -> Servers:
+        servers = self._leased[target.id] = self._make_servers(target, LeasedServers)
+        servers.lender = Lender(self.number, self.config.workers, self._channel.send)
+        return servers
 
     def _on_trouble(self, target: Target) -> None:
         self._channel.send(Learnt(target.id, target.limits, target.trouble))
@@ -210,8 +218,7 @@ class WorkerApp(App):
                 if decision.writer is not None:
                     self._spawn(self._await_answer(decision.writer))
             case Lease(target, order):
-                servers = next(s for s in self.fleet if s.target.id == target)
-                cast("LeasedServers", servers).ordered(order)
+                self._leased[target].ordered(order)
             case Reload(config):
                 self.apply(config)
             case Look():
