@@ -64,7 +64,8 @@ DRAIN_INTERVAL: Final = 0.05
 
 S = TypeVar("S", bound=Servers)
 
-Welcome = Callable[[socket.socket], Coroutine[None, None, None]]
+Login = Callable[[socket.socket], Coroutine[None, None, None]]
+"""Serves a connection that a listener has accepted."""
 
 
 class App:
@@ -178,8 +179,8 @@ class App:
     def _servers_of(self, target: Target) -> Servers:
         return self._make_servers(target, Servers)
 
-    def _make_listener(self, config: EndpointConfig, welcome: Welcome) -> Listener:
-        return Listener(config.host, config.port, welcome, self._complain)
+    def _make_listener(self, config: EndpointConfig, login: Login) -> Listener:
+        return Listener(config.host, config.port, login, self._complain)
 
     def _complain(self, trouble: str) -> None:
         self.log.note("WARN", trouble)
@@ -316,7 +317,7 @@ class App:
         """An id for a connection: unsigned 32 bits, as in RDS Proxy's log (LG-02)."""
         return self._random.getrandbits(32)
 
-    def _login_to(self, endpoint: Endpoint) -> Welcome:
+    def _login_to(self, endpoint: Endpoint) -> Login:
         return lambda sock: login(sock, self._gate, endpoint)
 
     def _ready_line(self, http: HttpServer) -> str:

@@ -12,8 +12,7 @@ import itertools
 from collections.abc import Iterable
 from typing import Final
 
-from pyproxy.app import App
-from pyproxy.app import Welcome as ListenerWelcome
+from pyproxy.app import App, Login
 from pyproxy.config import Config, EndpointConfig
 from pyproxy.listener import Listener, Reservation
 from pyproxy.postgres.cancel import send_cancel, worker_of
@@ -84,8 +83,8 @@ class Supervisor(App):
         self._crew_view = CrewView(self)
         return self._crew_view
 
-    def _make_listener(self, config: EndpointConfig, welcome: ListenerWelcome) -> Listener:
-        return Reservation(config.host, config.port, welcome, self._complain)
+    def _make_listener(self, config: EndpointConfig, login: Login) -> Listener:
+        return Reservation(config.host, config.port, login, self._complain)
 
     def _steer(self, decision: Decision, epoch: int) -> None:
         super()._steer(decision, epoch)

@@ -18,8 +18,7 @@ from typing import Final, NamedTuple
 
 from protocol.postgres.startup import CancelRequest
 from pyproxy import logs
-from pyproxy.app import App
-from pyproxy.app import Welcome as ListenerWelcome
+from pyproxy.app import App, Login
 from pyproxy.config import EndpointConfig
 from pyproxy.listener import Listener
 from pyproxy.pooling.leased import LeasedPools
@@ -171,8 +170,8 @@ class WorkerApp(App):
         """An id as App's, and no other worker's."""
         return self._random.getrandbits(32 - _NUMBER_BITS) << _NUMBER_BITS | self.number - 1
 
-    def _make_listener(self, config: EndpointConfig, welcome: ListenerWelcome) -> Listener:
-        return Listener(config.host, config.port, welcome, self._complain, shared=True)
+    def _make_listener(self, config: EndpointConfig, login: Login) -> Listener:
+        return Listener(config.host, config.port, login, self._complain, shared=True)
 
     def _servers_of(self, target: Target) -> Servers:
         servers = self._leased[target.id] = self._make_servers(target, LeasedServers)
