@@ -42,7 +42,7 @@ class Holder(Protocol):
         """How many clients have had to wait for a server of its target since the start."""
 
 
-class Facts(NamedTuple):
+class PinFacts(NamedTuple):
     """What is known of a pin when it begins."""
 
     session: int
@@ -78,7 +78,7 @@ class Held:
         "waited",
     )
 
-    def __init__(self, facts: Facts, group: Group, holder: Holder, now: float) -> None:
+    def __init__(self, facts: PinFacts, group: Group, holder: Holder, now: float) -> None:
         self.facts = facts
         self.driver = guess(
             facts.application_name, dict(facts.startup), facts.digest, facts.statement
@@ -165,7 +165,7 @@ class Ledger:
         self._held: dict[int, Held] = {}
         self._over: deque[Held] = deque(maxlen=history)
 
-    def pinned(self, facts: Facts, holder: Holder, now: float) -> Held:
+    def pinned(self, facts: PinFacts, holder: Holder, now: float) -> Held:
         """A session keeps its server from now on."""
         facts = facts._replace(application_name=facts.application_name[:_NAME_LENGTH])
         key = (facts.rule, facts.digest, facts.application_name)

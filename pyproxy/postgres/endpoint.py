@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from pyproxy.logs import EventLog
 from pyproxy.metrics.counters import ClientCounters
 from pyproxy.pinning.classifier import Classifier, Pin, Verdict
-from pyproxy.pinning.ledger import Facts, Ledger
+from pyproxy.pinning.ledger import Ledger, PinFacts
 from pyproxy.postgres.cancel import CancelKeys
 from pyproxy.postgres.observer import Observer
 from pyproxy.postgres.statements import Catalog
@@ -130,7 +130,7 @@ class Endpoint:
         """The session keeps its server from now on (L-01)."""
         server.target_counters.pinned(pin.rule)
         key = session.pool.key
-        facts = Facts(
+        facts = PinFacts(
             session.id,
             server.id,
             self.name,

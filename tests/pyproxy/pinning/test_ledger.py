@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyproxy.pinning.ledger import OTHERS, Facts, Ledger, remedy
+from pyproxy.pinning.ledger import OTHERS, Ledger, PinFacts, remedy
 
 
 class Session:
@@ -13,7 +13,7 @@ class Session:
         self.waits = 0
 
 
-FACTS = Facts(
+FACTS = PinFacts(
     session=1,
     server=2,
     endpoint="default",
