@@ -15,6 +15,8 @@ from typing import ClassVar, Final
 from pyproxy.binder import Problem, key
 from pyproxy.unusable import Unusable
 
+# A worker's number has to fit in seven bits of a cancel key, and in few of the bits of an id.
+MOST_WORKERS: Final = 64
 EXTENSIONS: Final = {
     "cancel_requests": "sends BackendKeyData and honours CancelRequest",
     "startup_parameters": "accepts startup `options` and unlisted parameters; they pin",
@@ -316,7 +318,7 @@ class Config:
         "a folder of the user's.",
     )
     workers: int = key(
-        1, "Processes that serve clients; more than one needs Linux.", low=1, high=64
+        1, "Processes that serve clients; more than one needs Linux.", low=1, high=MOST_WORKERS
     )
     extensions: tuple[str, ...] = key(
         (), "What RDS Proxy hasn't, by name.", choices=tuple(EXTENSIONS)

@@ -23,7 +23,6 @@ CANCEL_TIMEOUT: Final = 5.0
 # With several workers the seven bits below the sign of a process id are the worker's number.
 _WORKER_SHIFT: Final = 24
 _WITHOUT_WORKER: Final = (1 << _WORKER_SHIFT) - 1
-MOST_WORKERS: Final = 64
 
 K = TypeVar("K")
 

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from protocol.postgres.startup import CancelRequest
 from pyproxy import logs
 from pyproxy.app import App, Login
-from pyproxy.config import EndpointConfig
+from pyproxy.config import MOST_WORKERS, EndpointConfig
 from pyproxy.listener import Listener
 from pyproxy.pooling.leased import LeasedPools
 from pyproxy.pooling.pool import Pool
@@ -62,7 +62,7 @@ from pyproxy.workers.tally import values_of
 # Rows that are made in one go.
 SLICE: Final = 200
 # The number of a worker in the ids of its connections: they are the proxy's, and unique in it.
-_NUMBER_BITS: Final = 6
+_NUMBER_BITS: Final = (MOST_WORKERS - 1).bit_length()
 # How long another worker may take to pass a cancel request on, in seconds.
 _CANCEL_PATIENCE: Final = 10.0
 # How often it is looked whether a new writer has answered, and for how long, in seconds.
