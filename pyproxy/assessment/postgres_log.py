@@ -22,15 +22,15 @@ from pyproxy.assessment.recording import CANCELS, REPLICATION, Observed, Recordi
 # (9.0) to 26 (14 and newer), always in this order.
 _CSV: Final = {
     "time": 0, "user": 1, "database": 2, "pid": 3, "session": 5,
-    "severity": 11, "sqlstate": 12, "message": 13, "application": 22,
+    "severity": 11, "message": 13, "application": 22,
 }  # fmt: skip
 _CSV_LEAST: Final = 22
 # In no log_line_prefix that we know a comma follows the time.
 _CSV_LINE: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?(?: \S+)?,")
 _JSON: Final = {
     "time": "timestamp", "user": "user", "database": "dbname", "pid": "pid",
-    "session": "session_id", "severity": "error_severity", "sqlstate": "state_code",
-    "message": "message", "application": "application_name",
+    "session": "session_id", "severity": "error_severity", "message": "message",
+    "application": "application_name",
 }  # fmt: skip
 # How many lines are looked at to guess the prefix.
 _SAMPLE: Final = 500
@@ -56,6 +56,7 @@ class Entry(NamedTuple):
     user: str
     database: str
     application: str
+    severity: str
     message: str
 
 
@@ -97,7 +98,16 @@ class _Reader:
         self._sessions: dict[str, SessionSeen] = {}
 
     def take(self, entry: Entry) -> None:
-        """One entry; they come in the order of the log."""
+        """One entry; they come in the order of the log.
+
+        What is read is the server's own word: a message that a function raises may look like it.
+        """
+        if entry.severity == "LOG":
+            self._log(entry)
+        elif entry.severity == "ERROR" and entry.message.startswith(_CANCELLED):
+            self._recording.use(CANCELS)
+
+    def _log(self, entry: Entry) -> None:
         message = entry.message
         authorized = _AUTHORIZED.match(message)
         if authorized is not None:
@@ -114,8 +124,6 @@ class _Reader:
             gone = self._sessions.pop(entry.session, None)
             if gone is not None:
                 gone.seen(entry.at)
-        elif message.startswith(_CANCELLED):
-            self._recording.use(CANCELS)
         else:
             found = _STATEMENT.match(message)
             if found is not None and (found["text"] is not None or found["ms"] is not None):
@@ -170,8 +178,6 @@ def _text_entries(
         if found is None:
             recording.skipped += 1
             continue
-        if found["severity"] not in ("LOG", "ERROR", "FATAL"):
-            continue
         fields = {name: value or "" for name, value in found.groupdict().items()}
         at = float(fields["epoch"]) if fields.get("epoch") else _time(fields.get("time", ""))
         session = fields.get("session") or fields.get("pid") or ""
@@ -181,6 +187,7 @@ def _text_entries(
             _known(fields.get("user", "")),
             _known(fields.get("database", "")),
             _known(fields.get("application", "")),
+            fields["severity"],
             fields["message"].rstrip("\n"),
         )
 
@@ -241,6 +248,7 @@ def _entry(fields: dict[str, str]) -> Entry | None:
         fields["user"],
         fields["database"],
         fields["application"],
+        fields["severity"],
         fields["message"],
     )
 

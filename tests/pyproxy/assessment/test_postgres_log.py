@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -27,9 +28,16 @@ STDERR = """\
 """
 
 
-def csv_row(message: str, *, at: str, session: str = "1.a", application: str = "web") -> str:
-    cells = [at, "app", "shop", "70", "127.0.0.1:5", session, "1", "SELECT", at, "3/1", "0", "LOG"]
-    cells += ["00000", '"' + message.replace('"', '""') + '"', *[""] * 8, application]
+def csv_row(
+    message: str,
+    *,
+    at: str,
+    session: str = "1.a",
+    application: str = "web",
+    severity: str = "LOG",
+) -> str:
+    cells = [at, "app", "shop", "70", "127.0.0.1:5", session, "1", "SELECT", at, "3/1", "0"]
+    cells += [severity, "00000", '"' + message.replace('"', '""') + '"', *[""] * 8, application]
     return ",".join(cells)
 
 
@@ -43,19 +51,29 @@ CSV = "\n".join(
         csv_row('statement: SET "work_mem" = 1', at="2026-11-25 10:00:03.000 UTC"),
     ]
 )
-JSON_LINES = "\n".join(
-    json.dumps(
+
+
+def json_row(message: str, *, at: str, severity: str = "LOG") -> str:
+    return json.dumps(
         {
-            "timestamp": f"2026-11-25 10:00:0{second}.500 UTC",
+            "timestamp": at,
             "user": "app",
             "dbname": "shop",
             "pid": 70,
             "session_id": "1.a",
-            "error_severity": "LOG",
+            "error_severity": severity,
             "message": message,
             "application_name": "web",
         }
     )
+
+
+def text_row(message: str, *, at: str, severity: str = "LOG") -> str:
+    return f"{at} [70] app@shop {severity}:  {message}"
+
+
+JSON_LINES = "\n".join(
+    json_row(message, at=f"2026-11-25 10:00:0{second}.500 UTC")
     for second, message in [
         (1, "duration: 250.000 ms  statement: SELECT 1,\n  2"),
         (2, "duration: 0.5 ms  execute s: SELECT $1"),
@@ -97,6 +115,34 @@ def test_a_session_lasts_from_its_connection_to_its_end() -> None:
 
 def test_what_rds_proxy_lacks_is_counted() -> None:
     assert of_text(STDERR, source="log").features == {CANCELS: 1, REPLICATION: 1}
+
+
+ROWS = pytest.mark.parametrize("row", [text_row, csv_row, json_row])
+
+
+@ROWS
+def test_only_the_servers_own_word_is_a_statement(row: Callable[..., str]) -> None:
+    """A function may RAISE whatever it likes; who may write LOG there could forge the log."""
+    severities = ["LOG", "ERROR", "FATAL", "WARNING", "NOTICE", "INFO", "DEBUG1", "DETAIL"]
+    lines = [
+        row(f"statement: SELECT '{severity}'", at="2026-11-25 10:00:01.500 UTC", severity=severity)
+        for severity in severities
+    ]
+    assert texts(of_text("\n".join(lines), source="log")) == ["SELECT 'LOG'"]
+
+
+@ROWS
+def test_a_cancelled_statement_is_an_error(row: Callable[..., str]) -> None:
+    lines = [
+        row("canceling statement due to user request", at="2026-11-25 10:00:01.500 UTC", severity=s)
+        for s in ("ERROR", "LOG", "NOTICE")
+    ]
+    assert of_text("\n".join(lines), source="log").features == {CANCELS: 1}
+
+
+def test_a_log_of_warnings_is_a_log() -> None:
+    line = text_row("there is no transaction", at="2026-11-25 10:00:01.500 UTC", severity="WARNING")
+    assert texts(of_text(line, source="log")) == []
 
 
 def test_a_process_id_that_is_used_again_is_another_session() -> None:
