@@ -11,11 +11,11 @@ import contextlib
 import json
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Final
 
+from pyproxy import child
 from pyproxy.lab.order import Order, Place, url
 from pyproxy.pytest_plugin.pins import Pin
 
@@ -44,8 +44,9 @@ class Sidecar:
         # PostgreSQL may run as another user than we do.
         folder.chmod(0o711)
         with (folder / "errors").open("w") as errors:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "pyproxy.lab.proxied"],
+            process = subprocess.Popen(  # noqa: S603 - our own module
+                child.command("pyproxy.lab.proxied"),
+                env=child.environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

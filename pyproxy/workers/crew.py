@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import sys
 from typing import Final
 
+from pyproxy import child
 from pyproxy.logs import pass_on
 from pyproxy.workers.channel import Channel
 from pyproxy.workers.messages import Look, Message, Pulse, Row, Rows
@@ -48,7 +48,8 @@ class Member:
         with theirs:
             handle = theirs.fileno()
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "pyproxy.workers", str(handle)),
+                *child.command("pyproxy.workers", str(handle)),
+                env=child.environment(),
                 pass_fds=(handle,),
                 stdin=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
