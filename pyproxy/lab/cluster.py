@@ -7,8 +7,10 @@
     primary.kill()                      # as a power cut does
     standby.promote()
 
-It is our child: it ends with us at the latest. Nothing is flushed to disk: these are databases to
-lose. Users are trusted to be who they say only by SCRAM-SHA-256, as on AWS.
+It is our child: it ends with us at the latest, unless we are killed (SIGKILL, or a signal that
+nobody handles: see `interrupts`). Then it stays, with its folder, until `pg_ctl stop -D …/data`.
+Nothing is flushed to disk: these are databases to lose. Users are trusted to be who they say only
+by SCRAM-SHA-256, as on AWS.
 """
 
 from __future__ import annotations
@@ -280,11 +282,14 @@ class Cluster:
             signal_all(process.pid, number)
         elif process.poll() is None:
             process.send_signal(number)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            signal_all(process.pid, signal.SIGKILL)
-            process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            try:
+                process.wait(30)
+            finally:
+                # Too slow, for us or for who presses Ctrl-C once more: nobody would do it later.
+                if process.returncode is None:
+                    signal_all(process.pid, signal.SIGKILL)
+                    process.wait()
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:

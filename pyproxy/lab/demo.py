@@ -1,7 +1,8 @@
 """`pyproxy demo`: a primary and a standby of real PostgreSQL with a proxy before them.
 
 Standard output begins with the URL, and has only what can be pasted; progress goes to standard
-error. Ctrl-C stops everything and removes what was made, unless it was asked to keep it.
+error. Ctrl-C, or the end of its terminal, stops everything and removes what was made, unless it was
+asked to keep it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pyproxy.config_file import parse
 from pyproxy.event_loop import run_in_loop
 from pyproxy.lab import binaries
 from pyproxy.lab.cluster import Cluster, ClusterError, Programs
+from pyproxy.lab.interrupts import as_control_c
 from pyproxy.lab.onlookers import Address, Onlookers
 from pyproxy.lab.rehearsal import PATH, Rehearsal
 from pyproxy.logs import configure
@@ -67,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run until Ctrl-C; returns 2 when it can't."""
+    as_control_c()
     try:
         for port in (arguments.port, arguments.http_port):
             _check_free(port)
@@ -78,16 +81,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _demonstrate(arguments: argparse.Namespace, folder: Path) -> int:
-    pair = None
-    try:
-        pair = _start(folder, standby=arguments.standby)
+    with contextlib.ExitStack() as running:
+        pair = _start(folder, running, standby=arguments.standby)
         config = _configuration(folder, pair, arguments)
         configure(sys.stderr)
         return run_in_loop(_serve(config, pair, arguments))
-    finally:
-        if pair is not None:
-            for cluster in reversed(pair.clusters):
-                cluster.stop()
 
 
 async def _serve(config: Config, pair: Pair, arguments: argparse.Namespace) -> int:
@@ -110,7 +108,8 @@ async def _serve(config: Config, pair: Pair, arguments: argparse.Namespace) -> i
 # -- the databases ---------------------------------------------------------------------------------
 
 
-def _start(folder: Path, *, standby: bool) -> Pair:
+def _start(folder: Path, running: contextlib.ExitStack, *, standby: bool) -> Pair:
+    """The databases, which `running` stops, also when only one of them has come about."""
     programs = Programs(binaries.find(), folder)
     password = _password(folder)
     with _step("PostgreSQL primary"):
@@ -124,6 +123,7 @@ def _start(folder: Path, *, standby: bool) -> Pair:
                 # As RDS Proxy's own user (C-15); a superuser, for it promotes and makes slots.
                 f"CREATE ROLE {MONITOR} LOGIN SUPERUSER PASSWORD '{password}'"
             )
+        running.callback(primary.stop)
         primary.start()
     if not standby:
         return Pair(primary, None, password)
@@ -133,6 +133,7 @@ def _start(folder: Path, *, standby: bool) -> Pair:
             if not fresh:
                 raise ClusterError(f"{folder} was made without a standby; add --no-standby")
             second = Cluster.copy_of(primary, folder / "b")
+        running.callback(second.stop)
         second.start()
     return Pair(primary, second, password)
 

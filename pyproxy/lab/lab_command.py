@@ -16,6 +16,7 @@ from pyproxy.lab.cluster import ClusterError
 from pyproxy.lab.exercises import EXERCISES
 from pyproxy.lab.exercises.exercise import Exercise, Grade
 from pyproxy.lab.exercises.room import Room
+from pyproxy.lab.interrupts import as_control_c
 from pyproxy.logs import configure
 
 PASSED: Final = 0
@@ -54,6 +55,7 @@ def _list(_arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    as_control_c()
     folder = Path(tempfile.mkdtemp(prefix="pyproxy-lab-"))
     # PostgreSQL may run as another user than we do.
     folder.chmod(0o711)

@@ -1,0 +1,84 @@
+"""`pyproxy demo` leaves nothing behind, whichever way its terminal goes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pyproxy.lab.cluster import free_port
+from tests.support.postgres import temporary_folder
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with temporary_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def demo(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    ports = (f"--port={free_port()}", f"--http-port={free_port()}")
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen(
+            [sys.executable, "-m", "pyproxy", "demo", *ports],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "TMPDIR": str(folder)},
+            start_new_session=True,
+        ) as process,
+    ):
+        yield process
+        process.kill()
+
+
+def postmasters(folder: Path) -> list[int]:
+    files = folder.glob("pyproxy-demo-*/*/data/postmaster.pid")
+    return [int(file.read_text().split()[0]) for file in files]
+
+
+def gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize(
+    ("moment", "number", "code"),
+    [
+        # A terminal that is closed says so twice: the kernel does, and the shell.
+        ("PyProxy is ready", signal.SIGHUP, 0),
+        ("PostgreSQL standby", signal.SIGHUP, 130),
+        ("PostgreSQL standby", signal.SIGTERM, 130),
+    ],
+    ids=["hangup", "hangup-at-the-start", "terminated-at-the-start"],
+)
+def test_whoever_ends_it_ends_its_databases(
+    moment: str, number: signal.Signals, code: int, demo: subprocess.Popen[bytes], folder: Path
+) -> None:
+    wait_until(lambda: moment in (folder / "log").read_text(), 60)
+    databases = postmasters(folder)
+    assert databases
+    demo.send_signal(number)
+    if number is signal.SIGHUP:
+        demo.send_signal(number)
+    assert demo.wait(30) == code
+    assert all(map(gone, databases))
+    assert not list(folder.glob("pyproxy-demo-*"))
+
+
+def test_nohup_keeps_it(folder: Path) -> None:
+    """Who starts it so wants it to outlive the terminal."""
+    asked = (
+        "import signal; from pyproxy.lab.interrupts import as_control_c;"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN); as_control_c();"
+        "signal.raise_signal(signal.SIGHUP)"
+    )
+    assert subprocess.run([sys.executable, "-c", asked], cwd=folder).returncode == 0
