@@ -1,4 +1,4 @@
-"""Accept: a listening socket, and a login for each connection that comes in.
+"""Accept: listening sockets, and a login for each connection that comes in.
 
 The sockets are accepted here rather than by the event loop, because TLS is negotiated before
 there is a transport (`stream`). A burst is taken in one go, as far as the kernel has it ready.
@@ -12,6 +12,8 @@ import socket
 from collections.abc import Callable, Coroutine
 from typing import Final
 
+from pyproxy import binding
+
 BACKLOG: Final = 4096
 # How many connections are accepted before others get a turn.
 BURST: Final = 64
@@ -21,7 +23,7 @@ _PAUSE: Final = 0.1
 
 
 class Listener:
-    """One address, and the tasks of the logins that came in there."""
+    """One host and port, and the tasks of the logins that came in there."""
 
     def __init__(
         self,
@@ -38,50 +40,34 @@ class Listener:
         self._complain = complain
         # Other processes of ours listen there too; the kernel spreads the clients.
         self._shared = shared
-        self._socket: socket.socket | None = None
+        # One for each address that the host has.
+        self._sockets: list[socket.socket] = []
         # While nothing is accepted, because there is nothing to accept it with.
-        self._pause: asyncio.TimerHandle | None = None
+        self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
         self._logins: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Bind and listen; port 0 becomes the port that the kernel gave. Raises OSError."""
-        sock = await self._bind(shared=self._shared)
-        # What is accepted inherits both: two calls into the kernel less for each client.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.listen(BACKLOG)
-        self._socket = sock
-        self._attend(sock)
+        await self._bind()
+        for sock in self._sockets:
+            # What is accepted inherits both: two calls into the kernel less for each client.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.listen(BACKLOG)
+            self._attend(sock)
 
-    async def _bind(self, *, shared: bool) -> socket.socket:
-        """A socket at the address, which becomes exact."""
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(
-            self.host or None, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        family, kind, proto, _, address = found[0]
-        sock = socket.socket(family, kind, proto)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if shared:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            sock.setblocking(False)
-            sock.bind(address)
-        except OSError as error:
-            sock.close()
-            place = f"{self.host or '*'}:{self.port}"
-            raise OSError(error.errno, f"cannot listen on {place}: {error.strerror}") from None
-        self.port = sock.getsockname()[1]
-        return sock
+    async def _bind(self) -> None:
+        self._sockets = await binding.bind(self.host, self.port, shared=self._shared)
+        self.port = self._sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Accept no more; logins under way go on."""
-        if self._pause is not None:
-            self._pause.cancel()
-        if self._socket is not None:
-            asyncio.get_running_loop().remove_reader(self._socket)
-            self._socket.close()
-            self._socket = None
+        for pause in self._pauses.values():
+            pause.cancel()
+        for sock in self._sockets:
+            asyncio.get_running_loop().remove_reader(sock)
+        binding.close(self._sockets)
+        self._sockets.clear()
 
     async def abandon_logins(self) -> None:
         """End the logins under way."""
@@ -105,7 +91,7 @@ class Listener:
                     self._complain(f"cannot accept a connection: {error.strerror}")
                     loop = asyncio.get_running_loop()
                     loop.remove_reader(listening)
-                    self._pause = loop.call_later(_PAUSE, self._attend, listening)
+                    self._pauses[listening] = loop.call_later(_PAUSE, self._attend, listening)
                 # Else it is this one that has gone again.
                 return
             self._welcome(sock)
@@ -125,6 +111,7 @@ class Reservation(Listener):
 
     async def start(self) -> None:
         """Bind. Raises OSError, also when somebody else shares the port with others of theirs."""
-        alone = await self._bind(shared=False)
-        alone.close()
-        self._socket = await self._bind(shared=True)
+        await self._bind()
+        binding.close(self._sockets)
+        self._shared = True
+        await self._bind()

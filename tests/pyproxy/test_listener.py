@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 import time
 
+import pytest
+
 from pyproxy import listener as module
-from pyproxy.listener import Listener
+from pyproxy.listener import Listener, Reservation
 
 
 async def until(condition: object) -> None:
@@ -72,7 +75,7 @@ def test_without_file_descriptors_it_waits_and_says_so() -> None:
         listening.setblocking(False)
         listening.bind(("127.0.0.1", 0))
         listening.listen()
-        listener._socket = listening
+        listener._sockets.append(listening)
         listener._attend(listening)
         began = time.monotonic()
         client = socket.create_connection(listening.getsockname())
@@ -82,5 +85,106 @@ def test_without_file_descriptors_it_waits_and_says_so() -> None:
         await listener.stop()
         came[0].close()
         client.close()
+
+    asyncio.run(run())
+
+
+# A name of two addresses, as `localhost` is on most machines; the third is nobody's (RFC 5737).
+SEVERAL = ("127.0.0.1", "127.0.0.2", "192.0.2.1")
+
+
+@pytest.fixture
+def several(monkeypatch: pytest.MonkeyPatch) -> None:
+    def resolve(_host: str, port: int, *_: object) -> list[tuple[object, ...]]:
+        # Files of hosts name an address twice.
+        found = (*SEVERAL, SEVERAL[0])
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port)) for host in found]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+
+async def greet(sock: socket.socket) -> None:
+    sock.close()
+
+
+@pytest.mark.usefixtures("several")
+def test_a_name_is_listened_on_at_each_of_its_addresses_with_one_port() -> None:
+    """As libpq tries them: the first that it finds may be ::1."""
+
+    async def run() -> None:
+        reservation = Reservation("name", 0, greet, print)
+        await reservation.start()
+        listener = Listener("name", reservation.port, greet, print, shared=True)
+        await listener.start()
+        assert listener.port == reservation.port
+        for host in SEVERAL[:2]:
+            with socket.create_connection((host, listener.port)) as client:
+                client.setblocking(False)
+                assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
+        await listener.stop()
+        await reservation.stop()
+        for host in SEVERAL[:2]:
+            with socket.socket() as late:
+                assert late.connect_ex((host, listener.port)) == errno.ECONNREFUSED
+
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("several")
+def test_a_port_that_is_taken_at_one_of_them_is_an_error_which_names_it() -> None:
+    async def run() -> None:
+        with socket.create_server((SEVERAL[1], 0)) as theirs:
+            port = theirs.getsockname()[1]
+            expected = f"cannot listen on name:{port}: {os.strerror(errno.EADDRINUSE)}"
+            with pytest.raises(OSError, match=expected):
+                await Listener("name", port, greet, print).start()
+            # And nothing is kept of those that were free.
+            socket.create_server((SEVERAL[0], port)).close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("several")
+def test_a_free_port_is_one_that_is_free_at_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    refusals = [errno.EADDRINUSE]
+
+    class Crowded(socket.socket):
+        def bind(self, address: object) -> None:
+            assert isinstance(address, tuple)
+            if address[0] == SEVERAL[1] and refusals:
+                raise OSError(refusals.pop(), "taken")
+            super().bind(address)
+
+    async def run() -> None:
+        listener = Listener("name", 0, greet, print)
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "socket", Crowded)
+            await listener.start()
+        assert not refusals
+        assert {sock.getsockname() for sock in listener._sockets} == {
+            (host, listener.port) for host in SEVERAL[:2]
+        }
+        await listener.stop()
+
+    asyncio.run(run())
+
+
+def test_a_name_that_nobody_knows_is_an_error_which_names_it() -> None:
+    async def run() -> None:
+        await Listener("nobody.invalid", 6432, greet, print).start()
+
+    with pytest.raises(OSError, match=r"^\[Errno -?\d+\] cannot listen on nobody.invalid:6432: "):
+        asyncio.run(run())
+
+
+def test_every_address_is_that_of_both_families() -> None:
+    async def run() -> None:
+        listener = Listener("", 0, greet, print)
+        await listener.start()
+        families = {sock.family for sock in listener._sockets}
+        assert socket.AF_INET in families
+        if socket.AF_INET6 in families:
+            socket.create_connection(("::1", listener.port)).close()
+        await listener.stop()
 
     asyncio.run(run())
