@@ -22,7 +22,7 @@ from collections.abc import Callable, Coroutine
 from typing import Final, TypeVar
 
 from pyproxy import errors
-from pyproxy.auth.addresses import endpoint_names
+from pyproxy.addresses import endpoint_names, join
 from pyproxy.auth.authenticator import Authenticator
 from pyproxy.auth.credentials import Credentials
 from pyproxy.auth.directory import open_directory
@@ -322,13 +322,13 @@ class App:
 
     def _ready_line(self, http: HttpServer) -> str:
         addresses = ", ".join(
-            f"{name} on {listener.host or '*'}:{listener.port}"
+            f"{name} on {join(listener.host or '*', listener.port)}"
             for name, listener in self.listeners.items()
         )
         return (
             f"PyProxy is ready: {addresses}; targets "
-            + ", ".join(f"{t.config.host}:{t.config.port}" for t in self.targets)
-            + f"; http on {http.host}:{http.port}"
+            + ", ".join(join(t.config.host, t.config.port) for t in self.targets)
+            + f"; http on {join(http.host, http.port)}"
         )
 
     # -- running -------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ import socket
 from collections.abc import Iterable
 from typing import Any, Final
 
+from pyproxy.addresses import join
+
 # As getaddrinfo gives them.
 Found = tuple[int, int, int, str, Any]
 
@@ -29,7 +31,7 @@ async def bind(host: str, port: int, *, shared: bool = False) -> list[socket.soc
         )
         return _bind(list(dict.fromkeys(found)), port, shared=shared)
     except OSError as error:
-        place = f"{host or '*'}:{port}"
+        place = join(host or "*", port)
         raise OSError(error.errno, f"cannot listen on {place}: {error.strerror}") from None
 
 

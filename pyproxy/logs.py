@@ -21,6 +21,8 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, TextIO
 
+from pyproxy.addresses import join
+
 Address = tuple[str, int]
 
 # A line is one line, whatever a client calls itself (lesson: log injection).
@@ -107,7 +109,7 @@ class EventLog:
     def client_connected(self, client: int, host: str, port: int) -> None:
         """L-10."""
         if self.debug:
-            address = _join(host, port)
+            address = join(host, port)
             self._write("INFO", f"A new client connected from {address}.", client, None)
 
     def client_requested_close(self, client: int) -> None:
@@ -135,8 +137,8 @@ class EventLog:
             self._write(
                 "INFO",
                 "A TCP connection was established from the proxy at "
-                f"{_join(*format_address(from_address))} to the database at "
-                f"{_join(*format_address(to_address))}.",
+                f"{join(*format_address(from_address))} to the database at "
+                f"{join(*format_address(to_address))}.",
                 client,
                 server,
             )
@@ -255,10 +257,6 @@ def format_address(address: object) -> Address:
     if isinstance(address, tuple) and len(address) >= 2:
         return str(address[0]), int(address[1])
     return "", 0
-
-
-def _join(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _sentence(why: str) -> str:

@@ -14,6 +14,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 import pyproxy
+from pyproxy.addresses import join
 from pyproxy.build import BUILD
 from pyproxy.dashboard.view import (
     ApplicationRow,
@@ -317,7 +318,7 @@ class ProxyView:
             state = "ACTIVE" if not server.conversation.at_rest else "IDLE"
         else:
             state = "WAITING" if session.waiting else "IDLE"
-        host, port = format_address(session.transport.get_extra_info("peername"))
+        peer = session.transport.get_extra_info("peername")
         since = session.waiting_since if state == "WAITING" else session.idle_since
         return ClientRow(
             id=session.id,
@@ -326,7 +327,7 @@ class ProxyView:
             user=session.pool.key.user,
             database=session.pool.key.database,
             application_name=session.application_name or "",
-            address=f"{host}:{port}",
+            address=join(*format_address(peer)),
             tls=session.tls,
             state=state,
             server=server.id if server is not None else None,

@@ -11,7 +11,6 @@ To add a method of authentication: write an `exchange.Exchange` and enter it in 
 - `policy`, `wildcard`      would IAM allow it?
 - `directory`, `access_key`, `moto_keys`   who may sign tokens
 - `role`            the proxy's own identity: signs tokens for databases
-- `addresses`       what an endpoint is called
 - `credentials`     the users, made from the secrets; rotation
 - `secret`, `secrets`, `secrets_manager`   a user's password, and where it is kept
 - `certificates`, `fingerprint`   TLS: what we show to clients and ask of databases

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from pyproxy.auth.addresses import is_address
+from pyproxy.addresses import is_address
 from pyproxy.auth.certificate_maker import AUTHORITY_DAYS, SERVER_DAYS, Pair
 
 # Clocks differ: what was made now must be valid for somebody who is a little behind.

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from pyproxy.auth import addresses
+from pyproxy import addresses
 from pyproxy.auth.certificate_maker import SERVER_DAYS, Maker, Pair
 from pyproxy.auth.certificates import CertificateError
 from pyproxy.auth.openssl_maker import OpensslMaker

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from pyproxy.auth.addresses import is_address
+from pyproxy.addresses import is_address
 from pyproxy.auth.certificate_maker import AUTHORITY_DAYS, SERVER_DAYS, Pair
 from pyproxy.auth.certificates import CertificateError
 

@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from pyproxy.auth import addresses, sigv4
+from pyproxy import addresses
+from pyproxy.auth import sigv4
 
 SERVICE: Final = "rds-db"
 ACTION: Final = "connect"

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from pyproxy.auth import addresses
+from pyproxy import addresses
 from pyproxy.auth.sigv4 import SigningCredentials
 from pyproxy.auth.token import generate
 from pyproxy.config import AccessKeyConfig, Config, ConfigError

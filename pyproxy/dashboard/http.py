@@ -14,6 +14,7 @@ from asyncio import StreamReader, StreamWriter
 from collections.abc import Mapping
 from typing import Final
 
+from pyproxy.addresses import join
 from pyproxy.dashboard.connection import HttpConnection, Limits, Service
 from pyproxy.dashboard.feed import Feed, Prepare
 from pyproxy.dashboard.origin import OriginGuard
@@ -58,7 +59,7 @@ class HttpServer:
             )
         except OSError as error:
             why = os.strerror(error.errno) if error.errno else str(error)
-            place = f"{self.host}:{self.port}"
+            place = join(self.host, self.port)
             raise OSError(error.errno, f"cannot listen on {place}: {why}") from None
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -82,8 +83,7 @@ class HttpServer:
     @property
     def url(self) -> str:
         """Where it is to be reached from this machine."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return f"http://{join(self.host, self.port)}"
 
     @property
     def connections(self) -> list[HttpConnection]:

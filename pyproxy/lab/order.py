@@ -1,12 +1,14 @@
 """What is asked of `pyproxy.lab.proxied`, and what it answers.
 
-Apart from it, so that whoever asks needs to import nothing else.
+Apart from it, so that whoever asks needs to import next to nothing else.
 """
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 from urllib.parse import quote
+
+from pyproxy.addresses import join
 
 # What a configuration that is given may say, beside the pool's settings; the rest is made.
 KEPT: Final = ("compatibility", "extensions", "pool_mode", "proxy")
@@ -43,5 +45,4 @@ class Place(NamedTuple):
 def url(user: str, password: str, host: str, port: int, database: str) -> str:
     """A PostgreSQL URL."""
     login = f"{quote(user, safe='')}:{quote(password, safe='')}"
-    where = f"[{host}]" if ":" in host else host
-    return f"postgresql://{login}@{where}:{port}/{quote(database, safe='')}"
+    return f"postgresql://{login}@{join(host, port)}/{quote(database, safe='')}"

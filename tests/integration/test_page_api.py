@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import time
 import urllib.request
 from collections.abc import Callable
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 
 from tests.support.messages import Query
-from tests.support.postgres import Postgres, temporary_folder
+from tests.support.postgres import PASSWORD, Postgres, temporary_folder
 from tests.support.proxy import Proxy, start_proxy
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.integration
 
@@ -106,3 +108,19 @@ def test_pages_of_clients_stay_put(postgres: Postgres) -> None:
         assert ages == sorted(ages, reverse=True)
         found = proxy.api("clients?search=job%2012")
         assert [row["application_name"] for row in found["clients"]] == ["job 12"]
+
+
+def test_a_client_by_ipv6_is_shown_as_one_would_type_it(postgres: Postgres) -> None:
+    with (
+        temporary_folder() as folder,
+        start_proxy(folder, postgres, endpoints=[{"host": "", "port": 0}]) as proxy,
+    ):
+        try:
+            sock = socket.create_connection(("::1", proxy.port))
+        except OSError:
+            pytest.skip("there is no IPv6 here")
+        sock.close()
+        with contextlib.closing(Wire("::1", proxy.port).login("app", PASSWORD, "app")) as client:
+            port = client.sock.getsockname()[1]
+            (row,) = proxy.api("clients")["clients"]
+            assert row["address"] == f"[::1]:{port}"

@@ -30,7 +30,7 @@ from tests.support.wire import Wire
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT = 30.0
-_PORTS = re.compile(r"PyProxy is ready: default on [^:]+:(\d+)[,;].*http on [^:]+:(\d+)")
+_PORTS = re.compile(r"PyProxy is ready: default on \S+:(\d+)[,;].*http on \S+:(\d+)")
 
 Config = dict[str, Any]
 

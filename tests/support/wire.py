@@ -106,7 +106,8 @@ class Wire:
         self, host: str, port: int, *, timeout: float = PATIENCE, receive_buffer: int = 0
     ) -> None:
         self.timeout = timeout
-        self.sock: socket.socket = socket.socket()
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.sock: socket.socket = socket.socket(family)
         if receive_buffer:
             # Before connecting: the window is agreed on then.
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)

@@ -1,4 +1,4 @@
-"""Hosts and ports as clients write them, in tokens and in `public_host`."""
+"""Hosts and ports as clients write them, in URLs, tokens and `public_host`."""
 
 from __future__ import annotations
 

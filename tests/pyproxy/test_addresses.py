@@ -2,7 +2,7 @@
 
 import pytest
 
-from pyproxy.auth import addresses
+from pyproxy import addresses
 
 
 @pytest.mark.parametrize(
