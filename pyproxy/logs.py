@@ -8,7 +8,8 @@ are what the others are filled with); what PyProxy says beyond them goes through
 AWS (LG-03), and cost one comparison without it; `Enhanced` turns it off again after a day (LG-04).
 
 `configure` says where to and in which form; JSON carries the same facts as fields. Writing never
-raises into the data path: a log that cannot be written is given up, line by line.
+raises into the data path, nor waits (`log_writer`): a log that cannot be written is given up, line
+by line.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, TextIO
 
 from pyproxy.addresses import join
+from pyproxy.log_writer import LogWriter, blocking
 
 Address = tuple[str, int]
 
@@ -67,6 +69,8 @@ class _Output:
 
     def __init__(self) -> None:
         self.stream: TextIO | None = None
+        # In its place, where writing may block.
+        self.writer: LogWriter | None = None
         self.format: Callable[[float, Line], str] = as_text
         self.clock: Callable[[], float] = time.time
 
@@ -74,19 +78,33 @@ class _Output:
         self.put(self.format(self.clock(), line) if self.stream is not None else "")
 
     def put(self, text: str) -> None:
-        if self.stream is None:
-            return
-        # A pipe that is full or closed must not stop the proxy: this line is lost.
-        with contextlib.suppress(OSError, ValueError):
-            self.stream.write(text)
-            self.stream.flush()
+        if self.writer is not None:
+            self.writer.put(text)
+        elif self.stream is not None:
+            # A disk that is full, or a file that is closed, must not stop the proxy.
+            with contextlib.suppress(OSError, ValueError):
+                self.stream.write(text)
+                self.stream.flush()
+
+    def turn_to(self, stream: TextIO | None) -> None:
+        if self.writer is not None:
+            self.writer.close()
+        self.stream, self.writer = stream, None
+        handle = blocking(stream)
+        if stream is not None and handle is not None:
+            self.writer = LogWriter(handle, stream.encoding, self._lost)
+
+    def _lost(self, count: int) -> str:
+        were = "line of the log was" if count == 1 else "lines of the log were"
+        words = f"{count} {were} lost: nobody read it."
+        return self.format(self.clock(), Line("WARN", "default", words, None, None, ours=True))
 
 
 def configure(
     stream: TextIO | None, *, json: bool = False, clock: Callable[[], float] = time.time
 ) -> None:
     """Send every line from now on to `stream` (None: nowhere), as text or as JSON objects."""
-    _OUTPUT.stream = stream
+    _OUTPUT.turn_to(stream)
     _OUTPUT.format = as_json if json else as_text
     _OUTPUT.clock = clock
 
