@@ -9,6 +9,8 @@ from pyproxy.dashboard import board, sampling, view
 from pyproxy.dashboard.connection import Limits
 from pyproxy.dashboard.feed import HISTORY
 from pyproxy.dashboard.listings import DEFAULT_LIMIT, LISTINGS, MAX_LIMIT
+from pyproxy.dashboard.routes import DELIBERATE
+from pyproxy.lab.rehearsal import KILL, PATH, SWITCHOVER
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/http-api.md").read_text()
 
@@ -39,6 +41,14 @@ def test_the_paths_are_those_documented() -> None:
     listings = {f"/api/v1/{name}" for name in LISTINGS}
     others = {"/", "/metrics", "/healthz", "/readyz", "/api/v1/proxy", "/api/v1/stream"}
     assert documented == listings | others
+
+
+def test_what_the_demonstration_lets_one_start_is_documented() -> None:
+    section = PAGE.split("\n## In the demonstration\n")[1].split("\n## ")[0]
+    assert f"POST {PATH}?how={KILL}" in section
+    assert f"`{SWITCHOVER}`" in section
+    assert f"`{DELIBERATE}`" in section
+    assert f"or a POST without `{DELIBERATE}`" in PAGE.split("\n## Errors\n")[1]
 
 
 @pytest.mark.parametrize("name", LISTINGS)
