@@ -7,6 +7,8 @@ import pytest
 
 from pyproxy.config import CompatibilityConfig
 from pyproxy.pinning.classifier import Classifier
+from pyproxy.pinning.digest import digest
+from pyproxy.pinning.drivers import guess
 from pyproxy.pinning.habits import HABITS, Habit, recognise
 from pyproxy.pinning.rules import RULES
 from tests.support.recipes import FOLDER, pages, programs
@@ -41,11 +43,11 @@ def test_what_a_page_shows_meets_the_rule_that_it_names(page: Path) -> None:
     classifier = Classifier(CompatibilityConfig())
     for program in programs(page):
         for reason in program.reasons:
-            if program.rules and (digest := _DIGEST.search(reason)):
+            if program.rules and (shown := _DIGEST.search(reason)):
                 # A name that changes each time is shown as …
-                pin = classifier.judge(digest[1].replace("…", "x").encode()).pin
-                assert pin is not None, digest[1]
-                assert pin.rule in program.rules, digest[1]
+                pin = classifier.judge(shown[1].replace("…", "x").encode()).pin
+                assert pin is not None, shown[1]
+                assert pin.rule in program.rules, shown[1]
 
 
 @pytest.mark.parametrize("habit", HABITS, ids=lambda habit: habit.digest.pattern)
@@ -55,13 +57,27 @@ def test_a_habit_is_shown_on_its_page(habit: Habit) -> None:
     assert shown, f"docs/how-to/stop-pinning/{habit.page}.md shows no such digest"
 
 
+def test_whose_it_is_has_one_answer() -> None:
+    """In lower case it is what pgx sends, and no setting of psycopg stops that."""
+    assert recognise("deallocate all", "deallocate all") is None
+    psycopg = recognise("deallocate all", "DEALLOCATE ALL")
+    assert psycopg is not None
+    assert psycopg.page == "psycopg"
+    rails = "SET client_min_messages TO warning"
+    sequelize = f"{rails};SET TIME ZONE INTERVAL '+00:00' HOUR TO MINUTE"
+    for sql, driver in ((rails, "Rails"), (sequelize, "Sequelize")):
+        habit = recognise(digest(sql), sql)
+        assert habit is not None
+        assert habit.driver == driver == guess("", {}, digest(sql), sql)
+
+
 def test_nobodys_statement_is_nobodys_habit() -> None:
     assert recognise("set search_path to $1") is None
 
 
 def test_a_digest_that_is_anybodys_is_told_apart_by_its_text() -> None:
-    digest = "select set_config($1, $2, false)"
-    assert recognise(digest, "SELECT set_config('app.tenant', '7', false)") is None
-    django = recognise(digest, "SELECT set_config('TimeZone', 'UTC', false)")
+    anybodys = "select set_config($1, $2, false)"
+    assert recognise(anybodys, "SELECT set_config('app.tenant', '7', false)") is None
+    django = recognise(anybodys, "SELECT set_config('TimeZone', 'UTC', false)")
     assert django is not None
     assert django.page == "django"

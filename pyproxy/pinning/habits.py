@@ -1,7 +1,10 @@
 """What drivers and frameworks send by themselves, and the setting that stops it.
 
 Applications seldom write the statement that pins them: their driver does. A pin is recognised by
-its digest; docs/how-to/stop-pinning/ has a page for each, where the setting can be copied from.
+its digest, and by its text where the digest is anybody's. docs/how-to/stop-pinning/ has a page for
+most, where the setting can be copied from; the others tell at least whose statement it is.
+
+The sources are those of the catalogue's list of drivers (section 11), and the drivers' own code.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from typing import Final, NamedTuple
 
 
 class Habit(NamedTuple):
-    """A statement that a driver sends without being asked."""
+    """A statement that a driver sends without being asked, and the way to stop it."""
 
     driver: str
     digest: re.Pattern[str]
@@ -28,6 +31,14 @@ class Habit(NamedTuple):
 
     statement: re.Pattern[str] = re.compile("")
     """What its text looks like, from its beginning, where the digest is anybody's."""
+
+
+class Trace(NamedTuple):
+    """A statement that gives a driver away, and no more is known of it."""
+
+    driver: str
+    digest: re.Pattern[str]
+    statement: re.Pattern[str] = re.compile("")
 
 
 HABITS: Final = (
@@ -51,6 +62,8 @@ HABITS: Final = (
         "it forgets its prepared statements after a rollback, a DROP or an ALTER",
         "connect(…, prepare_threshold=None).",
         "psycopg",
+        # pgx sends the same in lower case.
+        re.compile(r"DEALLOCATE ALL\b"),
     ),
     Habit(
         "psycopg2",
@@ -103,14 +116,14 @@ HABITS: Final = (
         "node-orms",
     ),
     Habit(
-        "pgjdbc",
+        "JDBC",
         re.compile(r"set extra_float_digits = \$1$"),
         "it sets every new connection up",
         "assumeMinServerVersion=9.0 in the URL.",
         "jdbc",
     ),
     Habit(
-        "pgjdbc",
+        "JDBC",
         re.compile(r"set session search_path to \$1$"),
         "setSchema()",
         "currentSchema=… in the URL.",
@@ -118,7 +131,7 @@ HABITS: Final = (
     ),
     Habit(
         "psqlODBC",
-        re.compile(r"set datestyle = \$1;\s*set extra_float_digits = \$2;"),
+        re.compile(r"set datestyle ?= ?\$1;\s*set extra_float_digits"),
         "it sets every new connection up",
         "Nothing in its settings stops it; use another driver.",
         "psqlodbc",
@@ -133,13 +146,32 @@ HABITS: Final = (
 )
 
 
+_ANY: Final = re.compile("")
+_TRACES: Final = (
+    Trace("asyncpg", _ANY, re.compile(r".*set_config\(\s*'jit',", re.DOTALL)),
+    Trace("psycopg 3", re.compile(r'deallocate "?_pg3_')),
+    Trace("pgx", _ANY, re.compile(r"deallocate all\b")),
+    Trace("Npgsql", re.compile(r"discard all;?$")),
+    Trace("Npgsql", re.compile(r"set session authorization default; ?reset all")),
+    Trace("Prisma", re.compile(r"set search_path = \$1; ?set names \$2")),
+    Trace("JDBC", re.compile(r"set session characteristics as transaction (isolation|read)")),
+    Trace("Rails", re.compile(r"set (standard_conforming_strings|intervalstyle) = ")),
+    Trace("Rails", re.compile(r"set session timezone to \$1$")),
+    Trace("Laravel", _ANY, re.compile(r"set (names|time zone) '")),
+    Trace("ruby-pg", _ANY, re.compile(r"set client_encoding to '")),
+)
+
+
 def recognise(digest: str, statement: str = "") -> Habit | None:
     """Whose habit a statement is; None when it may be anybody's."""
-    return next(
-        (
-            habit
-            for habit in HABITS
-            if habit.digest.match(digest) and habit.statement.match(statement)
-        ),
-        None,
-    )
+    return next((habit for habit in HABITS if _fits(habit, digest, statement)), None)
+
+
+def sender(digest: str, statement: str = "") -> str:
+    """Whose statement it is, also where nothing stops it; "" when it may be anybody's."""
+    traces = (trace for trace in (*HABITS, *_TRACES) if _fits(trace, digest, statement))
+    return next((trace.driver for trace in traces), "")
+
+
+def _fits(trace: Habit | Trace, digest: str, statement: str) -> bool:
+    return bool(trace.digest.match(digest) and trace.statement.match(statement))
