@@ -15,24 +15,13 @@ from protocol.postgres.fields import Reader, message, string
 ERROR_RESPONSE: Final = 0x45  # 'E'
 NOTICE_RESPONSE: Final = 0x4E  # 'N'
 
+# The fields that we say or look at; the others pass as they are.
 SEVERITY: Final = 0x53  # 'S', perhaps translated
 SEVERITY_UNTRANSLATED: Final = 0x56  # 'V', since PostgreSQL 9.6
 SQLSTATE: Final = 0x43  # 'C'
 MESSAGE: Final = 0x4D  # 'M'
 DETAIL: Final = 0x44  # 'D'
 HINT: Final = 0x48  # 'H'
-POSITION: Final = 0x50  # 'P'
-INTERNAL_POSITION: Final = 0x70  # 'p'
-INTERNAL_QUERY: Final = 0x71  # 'q'
-WHERE: Final = 0x57  # 'W'
-SCHEMA_NAME: Final = 0x73  # 's'
-TABLE_NAME: Final = 0x74  # 't'
-COLUMN_NAME: Final = 0x63  # 'c'
-DATA_TYPE_NAME: Final = 0x64  # 'd'
-CONSTRAINT_NAME: Final = 0x6E  # 'n'
-FILE: Final = 0x46  # 'F'
-LINE: Final = 0x4C  # 'L'
-ROUTINE: Final = 0x52  # 'R'
 
 Fields: TypeAlias = tuple[tuple[int, bytes], ...]
 """(letter, text) in the order of the message; the text in the client's encoding."""

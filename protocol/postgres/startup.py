@@ -1,8 +1,7 @@
 """The untagged first packets: startup, the TLS and GSSAPI requests, cancel.
 
-They have a length but no tag, so they are read in two steps:
+They have a length but no tag; what follows the length is read here:
 
-    body = await read(body_length(await read(4)))
     match parse_first_packet(body): ...
 
 PostgreSQL manual, "Message Flow: Start-up"; the limits are those of its
@@ -106,18 +105,6 @@ class CancelRequest(NamedTuple):
 
 
 FirstPacket: TypeAlias = StartupMessage | SSLRequest | GSSENCRequest | CancelRequest
-
-
-def body_length(prefix: bytes) -> int:
-    """How long the body is that follows these four length bytes.
-
-    Raises ProtocolError when it is too short for a version or longer than MAX_STARTUP: then
-    something else than PostgreSQL's protocol is spoken to us.
-    """
-    length: int = UINT32.unpack(prefix)[0]
-    if not LENGTH_BYTES <= length - LENGTH_BYTES <= MAX_STARTUP:
-        raise ProtocolError(f"first packet: a length of {length} is not 8 to {MAX_STARTUP + 4}")
-    return length - LENGTH_BYTES
 
 
 def parse_first_packet(body: bytes) -> FirstPacket:

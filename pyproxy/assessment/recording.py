@@ -85,11 +85,6 @@ class Recording:
     notes: list[str] = field(default_factory=list)
     """What the source cannot tell, for the reader of the report."""
 
-    @property
-    def timed(self) -> bool:
-        """Are sessions known, with their times?"""
-        return any(session.seconds > 0 for session in self.sessions)
-
     def use(self, feature: str) -> None:
         """Count one use of what RDS Proxy lacks."""
         self.features[feature] = self.features.get(feature, 0) + 1

@@ -48,16 +48,6 @@ def test_a_name_cannot_be_empty() -> None:
         quoting.identifier("")
 
 
-@pytest.mark.parametrize("length", [0, 4, 7, 10_005, 2**32 - 1])
-def test_a_first_packet_of_an_impossible_length_is_refused(length: int) -> None:
-    with pytest.raises(ProtocolError):
-        startup.body_length(length.to_bytes(4, "big"))
-
-
-def test_the_length_of_a_first_packet_is_that_of_its_body() -> None:
-    assert startup.body_length(b"\0\0\0\x08") == 4
-
-
 @pytest.mark.parametrize(
     "body",
     [
