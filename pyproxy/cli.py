@@ -15,9 +15,8 @@ from importlib import import_module
 from typing import Final, NamedTuple, Protocol, cast
 
 import pyproxy
+from pyproxy.exit_codes import WRONG
 from pyproxy.unusable import Unusable
-
-WRONG: Final = 2
 
 
 class Room(Protocol):

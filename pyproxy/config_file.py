@@ -12,13 +12,25 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pyproxy.binder import Problem, bind
-from pyproxy.config import Config, ConfigError, EndpointConfig, TlsConfig
+from pyproxy.config import CompatibilityConfig, Config, ConfigError, EndpointConfig, TlsConfig
 from pyproxy.config_checks import check
 
 
 def add_argument(parser: argparse.ArgumentParser) -> None:
     """Declare the option of a command that is about one configuration."""
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="YAML file")
+
+
+def add_switches_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare the option of a command that judges statements."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help="for its `compatibility:`")
+
+
+def switches(options: argparse.Namespace) -> CompatibilityConfig:
+    """The `compatibility:` to judge by. Raises ConfigError and OSError."""
+    if options.config is None:
+        return CompatibilityConfig()
+    return load(options.config, os.environ).compatibility
 
 
 def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:

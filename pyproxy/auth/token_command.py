@@ -10,26 +10,19 @@ import argparse
 import os
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Final
 
 from pyproxy import addresses
 from pyproxy.auth.sigv4 import SigningCredentials
 from pyproxy.auth.token import generate
-from pyproxy.config import AccessKeyConfig, Config, ConfigError
-from pyproxy.config_file import load
-
-DONE: Final = 0
-WRONG: Final = 2
-
-
-class _UsageError(Exception):
-    """The command can't do what it was asked; the text is for standard error."""
+from pyproxy.config import AccessKeyConfig, Config
+from pyproxy.config_file import add_argument, load
+from pyproxy.exit_codes import DONE, WRONG
+from pyproxy.unusable import Unusable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE")
+    add_argument(parser)
     parser.add_argument("--user", required=True, help="the database user, with its case")
     parser.add_argument("--host", help="default: the endpoint's public_host, or its host")
     parser.add_argument("--port", type=int, help="default: the endpoint's port")
@@ -42,14 +35,14 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         config = load(arguments.config, os.environ)
         print(make_token(config, arguments, datetime.now(UTC)))  # noqa: T201 - the answer
-    except (_UsageError, ConfigError, OSError) as error:
+    except (Unusable, OSError) as error:
         print(f"pyproxy token: {error}", file=sys.stderr)  # noqa: T201
         return WRONG
     return DONE
 
 
 def make_token(config: Config, arguments: argparse.Namespace, now: datetime) -> str:
-    """The token that the arguments ask for; raises _UsageError."""
+    """The token that the arguments ask for; raises Unusable."""
     key = _key(config, arguments.access_key_id)
     host, port = _address(config, arguments.endpoint)
     return generate(
@@ -67,8 +60,8 @@ def _key(config: Config, wanted: str | None) -> AccessKeyConfig:
         if wanted in (None, key.access_key_id):
             return key
     if wanted is None:
-        raise _UsageError("iam.access_keys is empty: there is nothing to sign a token with")
-    raise _UsageError(f"iam.access_keys has no access key {wanted!r}")
+        raise Unusable("iam.access_keys is empty: there is nothing to sign a token with")
+    raise Unusable(f"iam.access_keys has no access key {wanted!r}")
 
 
 def _address(config: Config, wanted: str | None) -> tuple[str, int]:
@@ -78,4 +71,4 @@ def _address(config: Config, wanted: str | None) -> tuple[str, int]:
             host, port = addresses.split(endpoint.public_host, endpoint.port)
             everywhere = endpoint.host in addresses.EVERYWHERE
             return host or ("localhost" if everywhere else endpoint.host), port
-    raise _UsageError(f"there is no endpoint {wanted!r}")
+    raise Unusable(f"there is no endpoint {wanted!r}")

@@ -25,6 +25,7 @@ from pyproxy.app import App
 from pyproxy.config import Config
 from pyproxy.config_file import parse
 from pyproxy.event_loop import run_in_loop
+from pyproxy.exit_codes import DONE, WRONG
 from pyproxy.lab import binaries
 from pyproxy.lab.cluster import Cluster, ClusterError, Programs
 from pyproxy.lab.interrupts import as_control_c
@@ -32,8 +33,6 @@ from pyproxy.lab.onlookers import Address, Onlookers
 from pyproxy.lab.rehearsal import PATH, Rehearsal
 from pyproxy.logs import configure
 
-DONE: Final = 0
-WRONG: Final = 2
 USER: Final = "app"
 DATABASE: Final = "app"
 MONITOR: Final = "rdsproxyadmin"

@@ -12,11 +12,8 @@ from typing import Final, cast
 
 from pyproxy.dashboard.client import DEFAULT_URL, ApiError, get_json, post
 from pyproxy.dashboard.view import EventRow
+from pyproxy.exit_codes import DONE, NO, WRONG
 from pyproxy.lab.rehearsal import FINISHED, KILL, PATH, SWITCHOVER
-
-DONE: Final = 0
-NO: Final = 1
-WRONG: Final = 2
 
 # How long a rehearsal may take, and how often it is looked what has happened, in seconds.
 PATIENCE: Final = 150.0

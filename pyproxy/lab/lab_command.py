@@ -8,9 +8,9 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Final
 
 from pyproxy.event_loop import run_in_loop
+from pyproxy.exit_codes import DONE, NO, WRONG
 from pyproxy.lab import binaries
 from pyproxy.lab.cluster import ClusterError
 from pyproxy.lab.exercises import EXERCISES
@@ -18,10 +18,6 @@ from pyproxy.lab.exercises.exercise import Exercise, Grade
 from pyproxy.lab.exercises.room import Room
 from pyproxy.lab.interrupts import as_control_c
 from pyproxy.logs import configure
-
-PASSED: Final = 0
-FAILED: Final = 1
-WRONG: Final = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +47,7 @@ def _list(_arguments: argparse.Namespace) -> int:
     width = max(map(len, EXERCISES))
     for exercise in EXERCISES.values():
         sys.stdout.write(f"{exercise.name:<{width}}  {exercise.goal}\n")
-    return PASSED
+    return DONE
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -85,7 +81,7 @@ async def _grade(exercise: Exercise, room: Room, arguments: argparse.Namespace) 
     else:
         sys.stdout.write("\n" + "".join(_line(grade) for grade in grades))
         sys.stdout.write(f"\n{'Passed' if passed else 'Not passed'}. {exercise.lesson}\n")
-    return PASSED if passed else FAILED
+    return DONE if passed else NO
 
 
 def _line(grade: Grade) -> str:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from pyproxy.config import CompatibilityConfig, ConfigError
-from pyproxy.config_file import load
+from pyproxy.config import ConfigError
+from pyproxy.config_file import add_switches_argument, switches
+from pyproxy.exit_codes import DONE, NO, WRONG
 from pyproxy.pinning.classifier import Classifier
 from pyproxy.pinning.explained import Explained, as_json, explain, in_words
 from pyproxy.pinning.sarif import as_sarif
 from pyproxy.pinning.script import sendable
-
-NO_PIN: Final = 0
-PINS: Final = 1
-WRONG: Final = 2
 
 _FORMATS: Final[dict[str, Callable[[Sequence[Explained]], str]]] = {
     "text": in_words,
@@ -46,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="text",
         help="for people, for programs, or for code scanning (SARIF 2.1.0)",
     )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="for its `compatibility:`")
+    add_switches_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -54,14 +50,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.files and arguments.sql is not None:
         sys.stderr.write("pyproxy explain: give SQL or --file, not both\n")
         return WRONG
-    compatibility = CompatibilityConfig()
-    if arguments.config is not None:
-        try:
-            compatibility = load(arguments.config, os.environ).compatibility
-        except (ConfigError, OSError) as error:
-            sys.stderr.write(f"pyproxy explain: {error}\n")
-            return WRONG
-    classifier = Classifier(compatibility)
+    try:
+        classifier = Classifier(switches(arguments))
+    except (ConfigError, OSError) as error:
+        sys.stderr.write(f"pyproxy explain: {error}\n")
+        return WRONG
     explained: list[Explained] = []
     if arguments.files:
         for path in arguments.files:
@@ -78,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write("does not pin: there is no statement\n")
     else:
         sys.stdout.write(_FORMATS[arguments.format](explained).rstrip("\n") + "\n")
-    return PINS if any(each.pin is not None for each in explained) else NO_PIN
+    return NO if any(each.pin is not None for each in explained) else DONE
 
 
 def _read(path: Path) -> str:

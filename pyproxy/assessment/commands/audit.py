@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Final
 
 from pyproxy.assessment import report
 from pyproxy.assessment.advice import PRICE, Verdict, advise
@@ -14,10 +13,9 @@ from pyproxy.assessment.commands import given
 from pyproxy.assessment.judgement import judge
 from pyproxy.assessment.page import html
 from pyproxy.assessment.scenarios import what_if
-
-FITS: Final = 0
-DOES_NOT_FIT: Final = 1
-WRONG: Final = 2
+from pyproxy.config_file import switches
+from pyproxy.exit_codes import DONE, NO, WRONG
+from pyproxy.unusable import Unusable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,20 +38,20 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the report; returns 1 if RDS Proxy does not fit, 2 for wrong usage."""
     try:
         recording = given.recording(arguments)
-        switches = given.switches(arguments)
-    except given.Unusable as problem:
+        judged_by = switches(arguments)
+    except (Unusable, OSError) as problem:
         print(f"pyproxy audit: {problem}", file=sys.stderr)
         return WRONG
-    assessment = judge(recording, switches)
+    assessment = judge(recording, judged_by)
     advice = advise(
         assessment,
-        switches,
+        judged_by,
         clients=arguments.clients,
         max_connections=arguments.max_connections,
         vcpus=arguments.vcpus,
         price=arguments.price,
     )
-    outcomes = what_if(recording, switches, clients=arguments.clients)
+    outcomes = what_if(recording, judged_by, clients=arguments.clients)
     if arguments.format == "json":
         text = json.dumps(report.as_json(assessment, advice, outcomes), indent=2) + "\n"
     else:
@@ -63,4 +61,4 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.output.write_text(text, encoding="utf-8")
     else:
         sys.stdout.write(text)
-    return DOES_NOT_FIT if advice.verdict is Verdict.DO_NOT_USE else FITS
+    return NO if advice.verdict is Verdict.DO_NOT_USE else DONE

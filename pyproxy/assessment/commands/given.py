@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 from pathlib import Path
 
 from protocol.postgres.errors import ProtocolError
 from pyproxy.assessment import sources
 from pyproxy.assessment.recording import Recording
-from pyproxy.auth.certificates import CertificateError
-from pyproxy.config import CompatibilityConfig, ConfigError
-from pyproxy.config_file import load
+from pyproxy.config_file import add_switches_argument
 from pyproxy.dashboard.client import ApiError
 from pyproxy.postgres.connect import Refused
+from pyproxy.unusable import Unusable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clients", type=_number, default=0, metavar="N", help="clients at the same time"
     )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="for its `compatibility:`")
+    add_switches_argument(parser)
 
 
 def _number(text: str) -> int:
@@ -45,10 +43,6 @@ def _number(text: str) -> int:
     return number
 
 
-class Unusable(Exception):
-    """What was given can't be used; one line for people."""
-
-
 def recording(arguments: argparse.Namespace) -> Recording:
     """The recording that was asked for. Raises Unusable."""
     try:
@@ -56,7 +50,7 @@ def recording(arguments: argparse.Namespace) -> Recording:
     except OSError as error:
         name = error.filename or "the database"
         raise Unusable(f"{name}: {error.strerror or error}") from None
-    except (sources.SourceError, ApiError, CertificateError) as error:
+    except (sources.SourceError, ApiError) as error:
         raise Unusable(str(error)) from None
     except (Refused, ProtocolError) as error:
         raise Unusable(f"the database said: {error}") from None
@@ -78,13 +72,3 @@ def _recording(arguments: argparse.Namespace) -> Recording:
 
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
-
-
-def switches(arguments: argparse.Namespace) -> CompatibilityConfig:
-    """The `compatibility:` to judge by. Raises Unusable."""
-    if arguments.config is None:
-        return CompatibilityConfig()
-    try:
-        return load(arguments.config, os.environ).compatibility
-    except (ConfigError, OSError) as error:
-        raise Unusable(str(error)) from None

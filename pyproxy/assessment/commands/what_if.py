@@ -8,6 +8,9 @@ import sys
 
 from pyproxy.assessment import report, scenarios
 from pyproxy.assessment.commands import given
+from pyproxy.config_file import switches
+from pyproxy.exit_codes import DONE, WRONG
+from pyproxy.unusable import Unusable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,13 +23,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the scenarios; returns 2 for wrong usage."""
     try:
         recording = given.recording(arguments)
-        switches = given.switches(arguments)
-    except given.Unusable as problem:
+        judged_by = switches(arguments)
+    except (Unusable, OSError) as problem:
         print(f"pyproxy what-if: {problem}", file=sys.stderr)
-        return 2
-    outcomes = scenarios.what_if(recording, switches, clients=arguments.clients)
+        return WRONG
+    outcomes = scenarios.what_if(recording, judged_by, clients=arguments.clients)
     if arguments.json:
         print(json.dumps(report.outcomes_as_json(outcomes), indent=2))
     else:
         sys.stdout.write(report.what_if_text(outcomes))
-    return 0
+    return DONE
