@@ -270,6 +270,12 @@ def prepare(group: str) -> None:
     with alone():
         if covered(group):
             return
+        if VENV.is_symlink():
+            # To make it anew would empty what it leads to: another checkout's, as a rule.
+            raise Trouble(
+                f".venv is a link to {VENV.resolve()}, which is not this checkout's to "
+                "fill: remove the link, then run this again"
+            )
         interpreter = find_interpreter()
         if not covered("demo"):
             make_environment(interpreter)
