@@ -155,6 +155,7 @@ class App:
         await self._open_house()
         self._spawn(Upkeep(self).run())
         self._spawn(self._look_now_and_then())
+        self._spawn(self._encryption.look_after(self._say, lambda: self.log.failure(None)))
         self.listening = True
         # What lives now lives long: the collector need not look at it again and again.
         gc.collect()

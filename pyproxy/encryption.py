@@ -4,11 +4,12 @@ encryption = Encryption(config)      # raises CertificateError
 encryption.clients["default"]        # ClientTls; absent where there is none
 encryption.targets["db-a"]           # ssl.SSLContext or None
 encryption.notes                     # what the operator should know: ("INFO", "Clients verify ...")
-encryption.renew()                   # once a day: a development certificate ends, too
+encryption.look_after(tell, failed)  # once a day: a development certificate ends, too
 """
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,6 +20,9 @@ from pyproxy.auth import development_ca
 from pyproxy.auth.certificates import CertificateError, ClientTls, database_context
 from pyproxy.auth.development_ca import Files
 from pyproxy.config import Config, EndpointConfig, TargetConfig
+
+# How often it is looked whether a certificate of ours ends soon: it has a month then. In seconds.
+RENEWAL: Final = 24 * 3600.0
 
 
 def _utc_now() -> datetime:
@@ -72,6 +76,19 @@ class Encryption:
         except CertificateError as error:
             return [f"The development certificate is not made anew: {error}"]
         return [trouble for e in self._developed for trouble in self._read_again(e)]
+
+    async def look_after(
+        self, tell: Callable[[str, str], None], failed: Callable[[], None]
+    ) -> None:
+        """Renew now and then, for good; `failed` is called while an exception is handled."""
+        while True:
+            await asyncio.sleep(RENEWAL)
+            try:
+                # Making one takes a while.
+                for trouble in await asyncio.to_thread(self.renew):
+                    tell("WARN", trouble)
+            except Exception:
+                failed()
 
     def _begin(self) -> None:
         try:

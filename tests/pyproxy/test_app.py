@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pyproxy import logs
+from pyproxy import encryption, logs
 from pyproxy.app import App
 from pyproxy.config import (
     AuthConfig,
@@ -22,6 +22,7 @@ from pyproxy.config import (
     TargetConfig,
     TargetGroupConfig,
 )
+from pyproxy.encryption import Encryption
 from pyproxy.pooling.pool import PoolKey
 from pyproxy.postgres.login import FirstServer
 
@@ -128,5 +129,27 @@ async def test_upkeep_goes_on_without_the_step_that_fails(
             while list(home.pools):  # noqa: ASYNC110 - a state, nobody tells
                 await asyncio.sleep(0.05)
         assert log.getvalue().count("[ERROR]") == 1
+    finally:
+        await app.stop()
+
+
+async def test_certificates_are_looked_after_while_it_runs(
+    tmp_path: Path, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever goes wrong in one look, there is another one."""
+    answers = iter(["no room", "no room yet"])
+
+    def renew(_: Encryption) -> list[str]:
+        return [next(answers)]
+
+    monkeypatch.setattr(encryption, "RENEWAL", 0.01)
+    monkeypatch.setattr(Encryption, "renew", renew)
+    app = App(configuration(tmp_path))
+    await app.start()
+    try:
+        async with asyncio.timeout(30):
+            while log.getvalue().count("An error of the proxy itself") < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert "[WARN] [proxyEndpoint=default] [pyproxy] no room yet" in log.getvalue()
     finally:
         await app.stop()
