@@ -1,0 +1,147 @@
+"""A session's borrowing, waiting and ending, without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from pyproxy.postgres.server import ServerConnection
+from pyproxy.postgres.short_walk import ShortWalk
+from tests.support.messages import message
+from tests.support.stage import Stage, Wire, query, ready, result
+
+
+async def test_what_a_client_has_asked_goes_up_before_its_connection_ends() -> None:
+    """As it would have reached a server of its own; then the server is cut off."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk, long_turn=True)
+    stage.play(True, query(b"SELECT 1"))
+    stage.session.connection_lost(None)
+    stage.end_turn()
+    assert (stage.up.written, stage.up.closed) == (query(b"SELECT 1"), True)
+    stage.server.connection_lost(None)
+
+
+async def test_what_was_answered_goes_down_before_a_client_s_end_of_file() -> None:
+    """It may have closed its side only; and the transport is closed behind this."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk, long_turn=True)
+    stage.play(True, query(b"SELECT 1"))
+    stage.play(False, result() + ready())
+    stage.session.eof_received()
+    assert stage.down.written == result() + ready()
+    stage.end_turn()
+
+
+async def test_who_takes_nothing_stops_the_server_that_it_is_lent_too() -> None:
+    """Its transport said so when it had none: what was put off was written behind its release."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk)
+    stage.session.pause_writing()
+    stage.play(True, query(b"SELECT 1"))
+    assert not stage.up.reading
+    stage.session.resume_writing()
+    assert stage.up.reading
+    stage.session.pause_writing()
+    stage.play(False, result() + ready())
+    assert stage.up.reading
+    # And it is read again for the next one, whatever becomes of this one.
+    stage.play(True, query(b"SELECT 1"))
+    stage.play(True, message(b"X"))
+    assert stage.up.reading
+    stage.play(False, result() + ready())
+    assert stage.pool.idle == [stage.server]
+
+
+@pytest.mark.parametrize(
+    ("behind", "runs"),
+    [(b"X", True), (b"", False), (b"QX", False)],
+)
+async def test_what_was_asked_ahead_of_a_goodbye_runs_though_the_client_is_in_line(
+    behind: bytes, runs: bool
+) -> None:
+    """PostgreSQL finds the Terminate behind it; who hangs up without one takes all back."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk)
+    server = stage.pool.take()
+    assert server is stage.server
+    last = message(behind[:1], behind[1:]) if behind else b""
+    stage.play(True, query(b"SELECT 1"))
+    stage.play(True, last)
+    stage.session.connection_lost(None)
+    assert stage.session.ended is not runs
+    server.pools.release(stage.pool, server)
+    assert stage.up.written == (query(b"SELECT 1") if runs else b"")
+    if runs:
+        stage.play(False, result() + ready())
+    assert stage.session.ended
+    assert stage.pool.idle == [server]
+    assert not stage.endpoint.sessions
+
+
+async def test_a_copy_whose_client_has_said_goodbye_gives_its_server_back() -> None:
+    """Nobody feeds it, and PostgreSQL fails a COPY at Terminate: the server is closed."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk)
+    stage.play(True, query(b"COPY t FROM STDIN") + message(b"X"))
+    assert not stage.up.closed
+    stage.play(False, message(b"G", b"\0\0\0"))
+    assert stage.up.closed
+    assert stage.session.server is None
+    stage.server.connection_lost(None)
+
+
+async def test_a_server_is_read_that_had_said_much_at_its_login() -> None:
+    """The answer to a long init query: a login reads no further than it has to."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk)
+    stage.up.pause_reading()
+    stage.server.adopt(cast(Any, stage.up), b"")
+    assert stage.up.reading
+
+
+async def test_who_had_much_held_back_is_read_again_when_a_refused_write_is_sent_again() -> None:
+    """FO-08: the rest of the answer may come when reading has been paused."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk)
+    stage.play(True, query(b"INSERT INTO t VALUES (1)"))
+    refusal = b"SERROR\0C25006\0Mno\0RPreventCommandIfReadOnly\0\0"
+    stage.play(False, message(b"E", refusal))
+    while stage.down.reading:
+        stage.play(True, query(b"SELECT 1") * 1000)
+    stage.play(False, message(b"S", b"default_transaction_read_only\0on\0") + ready())
+    assert stage.session.waiting
+    assert stage.down.reading
+    assert not stage.down.written
+
+
+async def test_an_error_of_ours_at_a_loan_costs_nobody_else_in_line_anything() -> None:
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk)
+    first, server = stage.session, stage.server
+    second = ShortWalk(
+        2,
+        stage.endpoint,
+        first.home,
+        stage.pool,
+        application_name=None,
+        conforming=True,
+        tls=False,
+        now=0.0,
+    )
+    second.adopt(cast(Any, Wire()), b"")
+    assert stage.pool.take() is server
+    for session in (first, second):
+        session.data_received(query(b"SELECT 1"))
+
+    def fail(_: ServerConnection) -> None:
+        raise ZeroDivisionError
+
+    first.on_borrow = fail
+    server.pools.release(stage.pool, server)
+    assert b"XX000" in stage.down.written
+    assert first.ended
+    assert second.server is server
+    assert stage.up.written == query(b"SELECT 1")
