@@ -189,7 +189,7 @@ def culprit(texts: Sequence[bytes]) -> str:
     if not texts:
         return ""
     calling = [text for text in texts if b"(" in text or text[:2].lower() == b"do"] or texts
-    shown = digest(calling[-1].decode("latin-1"))
+    shown = digest(calling[-1].decode("latin-1"), standard_conforming_strings=None)
     if len(calling) == 1:
         return f'Statement: "{shown}".'
     return f'One of {len(calling)} statements, the last of them: "{shown}".'

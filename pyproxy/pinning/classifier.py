@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from pyproxy.config import CompatibilityConfig
 from pyproxy.pinning import facts, sql
 from pyproxy.pinning.commands import MENTION, RUN, first_words
-from pyproxy.pinning.digest import digest
+from pyproxy.pinning.digest import digest, disclosed
 from pyproxy.pinning.facts import Facts
 from pyproxy.pinning.patterns import SPECIAL, by_first_word, fits, ways
 from pyproxy.pinning.rule import RUNNING
@@ -31,10 +31,6 @@ from pyproxy.pinning.sql import BROKEN, NAME, WORD, Token
 STATEMENT_LIMIT: Final = 16_384
 # What of a statement is shown to people.
 SHOWN: Final = 200
-# A statement with such a word may carry a secret as a value: it is shown as its digest.
-_SECRETIVE: Final = re.compile(
-    r"passw|passphrase|\bpwd\b|secret|token|credential|api_?key|private_?key|jwt", re.IGNORECASE
-)
 # Texts longer than this are judged anew each time rather than remembered.
 _REMEMBERED_TEXT: Final = 32 * 1024
 
@@ -56,7 +52,8 @@ class Pin(NamedTuple):
     @classmethod
     def of_startup(cls, names: str) -> Pin:
         """Startup settings that no shared server has (extension)."""
-        return _pin("OWN-PIN-01", names, names)
+        raw = names.encode(errors="replace").decode("latin-1")
+        return _pin("OWN-PIN-01", raw, raw)
 
 
 class Verdict(NamedTuple):
@@ -142,8 +139,9 @@ class Classifier:
 
     def oversized(self, head: bytes) -> Verdict:
         """The verdict on a text so long that only its head is known (PIN-ALL-01)."""
-        text = head.decode("latin-1")
-        return Verdict(_pin("PIN-ALL-01", _readable(digest(text)), _readable(text)))
+        # Whether a word means a secret may stand behind the head.
+        summary = digest(head.decode("latin-1"), standard_conforming_strings=None)
+        return Verdict(_pin("PIN-ALL-01", summary, summary))
 
     def function_call(self) -> Pin | None:
         """What the FunctionCall message does (PIN-PG-33)."""
@@ -209,8 +207,11 @@ class Classifier:
 
 def pin_for(judged: Judged, text: str, digested: str, *, conforming: bool = True) -> Pin:
     """The pin by a statement of a text; its digest is that of `digested`. All read as Latin-1."""
-    summary = _readable(digest(digested, standard_conforming_strings=conforming))
-    return _pin(judged.rule, summary, _readable(text[judged.start : judged.end]))
+    summary = digest(digested, standard_conforming_strings=conforming)
+    statement = text[judged.start : judged.end]
+    # A ledger is read by more people than a password is for (invariant 9).
+    shown = disclosed(statement, standard_conforming_strings=conforming)
+    return _pin(judged.rule, summary, shown)
 
 
 # -- the table, by what a statement shows first ------------------------------------------------
@@ -287,10 +288,10 @@ def _suspicious(pinning: frozenset[str]) -> tuple[bytes, ...]:
 
 
 def _pin(rule: str, summary: str, statement: str) -> Pin:
+    """The pin by a rule; digest and statement are bytes read as Latin-1."""
     row = RULES[rule]
+    summary, shown = _readable(summary), _readable(statement)
     reason = row.reason.replace("{digest}", summary)
-    # A ledger is read by more people than a password is for (invariant 9).
-    shown = digest(statement) if _SECRETIVE.search(statement) else statement
     shown = shown if len(shown) <= SHOWN else shown[: SHOWN - 1] + "\u2026"
     return Pin(rule, reason, summary, shown, row.outlives_reset)
 

@@ -3,11 +3,12 @@
     set search_path to "$user", public   ->   set search_path to $1, $2
 
 Lower case, spaces collapsed, literals replaced by $1, $2, …; in a SET the values too, whatever
-they look like.
+they look like, and anywhere what begins as a literal, a name or a comment and never ends.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from pyproxy.pinning import sql
@@ -16,10 +17,27 @@ from pyproxy.pinning import sql
 LIMIT: Final = 1_000
 
 _VALUES_FOLLOW: Final = frozenset({"to", "=", "names", "zone", "level", "role"})
+_VALUES: Final = (sql.LITERAL, sql.PARAMETER, sql.BROKEN)
+# A statement with such a word may carry a secret as a value.
+_SECRETIVE: Final = re.compile(
+    r"passw|passphrase|\bpwd\b|secret|token|credential|api_?key|private_?key|jwt", re.IGNORECASE
+)
 
 
-def digest(text: str, *, standard_conforming_strings: bool = True) -> str:
-    """The digest of a whole text, however many statements it has."""
+def disclosed(text: str, *, standard_conforming_strings: bool = True) -> str:
+    """A statement as people may read it: its digest if it speaks of a secret (invariant 9)."""
+    if _SECRETIVE.search(text) is None:
+        return text
+    return digest(text, standard_conforming_strings=standard_conforming_strings)
+
+
+def digest(text: str, *, standard_conforming_strings: bool | None = True) -> str:
+    """The digest of a whole text, however many statements it has.
+
+    None: it is not known what a backslash does, so nothing from the first one on is shown.
+    """
+    if standard_conforming_strings is None:
+        text, standard_conforming_strings = text.partition("\\")[0], True
     parts: list[str] = []
     number = length = 0
     end = -1
@@ -29,9 +47,7 @@ def digest(text: str, *, standard_conforming_strings: bool = True) -> str:
         if starts:
             setting, in_values = token.text == "set", False
         starts = token.text == ";" and token.kind == sql.SYMBOL
-        value = token.kind in (sql.LITERAL, sql.PARAMETER) or (
-            in_values and token.kind in (sql.WORD, sql.NAME)
-        )
+        value = token.kind in _VALUES or (in_values and token.kind in (sql.WORD, sql.NAME))
         if value:
             number += 1
             word = f"${number}"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from pyproxy.pinning.classifier import Classifier, Pin, pin_for
+from pyproxy.pinning.digest import disclosed
 from pyproxy.pinning.rules import RULES
 
 _BLIND: Final = "What functions and procedures do inside is not seen (NOPIN-PG-02)."
@@ -28,6 +29,8 @@ class Explained(NamedTuple):
     begins: Place
     ends: Place
     statement: str
+    """Its digest if it speaks of a secret."""
+
     rule: str
     """The row that decides; "" for an ordinary query."""
 
@@ -44,7 +47,7 @@ def explain(classifier: Classifier, text: str, origin: str = "") -> Iterator[Exp
             origin,
             lines.place(judged.start),
             lines.place(judged.end),
-            _decoded(statement),
+            _decoded(disclosed(statement)),
             judged.rule,
             pin_for(judged, raw, statement) if judged.pins else None,
         )

@@ -166,3 +166,38 @@ def test_digests_read_as_in_awss_log(text: str, digest: str) -> None:
     pin = pin_of(text)
     assert pin is not None
     assert pin.digest == digest
+
+
+UNENDED = [
+    "'hunter2",
+    "E'hunter2",
+    "U&'hunter2",
+    "$a$hunter2",
+    "$$hunter2",
+    "/* hunter2",
+    '"hunter2',
+]
+
+
+@pytest.mark.parametrize("value", UNENDED)
+def test_what_never_ends_is_a_value(value: str) -> None:
+    """LG-05, invariant 9: a literal whose quote is missing is not shown either."""
+    pin = pin_of(f"SET app.password = {value}")
+    assert pin is not None
+    assert pin.digest == pin.statement == "set app.password = $1"
+
+
+def test_a_digest_depends_on_what_a_backslash_does() -> None:
+    """LG-05, invariant 9: what one reading takes for a name is a value in the other."""
+    text = rb"SELECT set_config('app.password', 'a\' hunter2 \'', false)"
+    pin = AWS.judge(text, standard_conforming_strings=False).pin
+    assert pin is not None
+    assert pin.digest == pin.statement == "select set_config($1, $2, false)"
+
+
+def test_of_an_oversized_text_no_value_is_shown() -> None:
+    """LG-05, invariant 9: neither the cut literal, nor what a backslash may have made one."""
+    for text in (b"SELECT 'hunter2", rb"SELECT 'a\' hunter2 '"):
+        pin = AWS.oversized(text).pin
+        assert pin is not None
+        assert pin.digest == pin.statement == "select $1"

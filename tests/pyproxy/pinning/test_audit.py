@@ -107,6 +107,9 @@ def test_every_name_in_the_look_says_where_it_is_from() -> None:
             [b"SELECT f(1)", b"SELECT g(1)", b"COMMIT"],
             'One of 2 statements, the last of them: "select g($1)".',
         ),
+        # Whether a backslash escapes is not known: what follows may be a value (invariant 9).
+        ([rb"SELECT f('a\' hunter2 ')"], 'Statement: "select f($1".'),
+        ([b"SELECT f('hunter2"], 'Statement: "select f($1".'),
         ([b"TABLE innocent"], 'Statement: "table innocent".'),
     ],
 )

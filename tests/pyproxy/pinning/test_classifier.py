@@ -211,6 +211,7 @@ def test_texts_are_split_where_postgresql_does(text: str, count: int) -> None:
             "select set_config($1, $2, false)",
         ),
         ("SET search_path TO app", "SET search_path TO app"),
+        ("SET app.token = \u79d8\u5bc6", "set app.token = $1"),
     ],
 )
 def test_a_statement_that_speaks_of_a_secret_is_shown_as_its_digest(text: str, shown: str) -> None:

@@ -60,6 +60,14 @@ def test_our_own_words_are_marked(capsys: pytest.CaptureFixture[str]) -> None:
     assert "PyProxy's wording" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("form", ["text", "json", "sarif"])
+def test_no_secret_is_shown(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Invariant 9: what it prints ends in the logs of a CI."""
+    text = "ALTER ROLE a PASSWORD 'hunter2'; SET a.password = 'hunter2"
+    assert explain.run(parsed("--format", form, text)) == 1
+    assert "hunter2" not in capsys.readouterr().out
+
+
 def test_a_contested_row_names_its_switch(capsys: pytest.CaptureFixture[str]) -> None:
     explain.run(parsed("DECLARE c CURSOR FOR SELECT 1"))
     assert "compatibility: {declare_cursor: no_pin}" in capsys.readouterr().out
