@@ -18,7 +18,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from pyproxy.pinning.digest import digest
+from pyproxy.pinning.digest import digest, readable
 
 Row = tuple[bytes | None, ...]
 
@@ -189,7 +189,7 @@ def culprit(texts: Sequence[bytes]) -> str:
     if not texts:
         return ""
     calling = [text for text in texts if b"(" in text or text[:2].lower() == b"do"] or texts
-    shown = digest(calling[-1].decode("latin-1"), standard_conforming_strings=None)
+    shown = readable(digest(calling[-1].decode("latin-1"), standard_conforming_strings=None))
     if len(calling) == 1:
         return f'Statement: "{shown}".'
     return f'One of {len(calling)} statements, the last of them: "{shown}".'

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from pyproxy.config import CompatibilityConfig
 from pyproxy.pinning import facts, sql
 from pyproxy.pinning.commands import MENTION, RUN, first_words
-from pyproxy.pinning.digest import digest, disclosed
+from pyproxy.pinning.digest import digest, disclosed, readable
 from pyproxy.pinning.facts import Facts
 from pyproxy.pinning.patterns import SPECIAL, by_first_word, fits, ways
 from pyproxy.pinning.rule import RUNNING
@@ -290,12 +290,7 @@ def _suspicious(pinning: frozenset[str]) -> tuple[bytes, ...]:
 def _pin(rule: str, summary: str, statement: str) -> Pin:
     """The pin by a rule; digest and statement are bytes read as Latin-1."""
     row = RULES[rule]
-    summary, shown = _readable(summary), _readable(statement)
+    summary, shown = readable(summary), readable(statement)
     reason = row.reason.replace("{digest}", summary)
     shown = shown if len(shown) <= SHOWN else shown[: SHOWN - 1] + "\u2026"
     return Pin(rule, reason, summary, shown, row.outlives_reset)
-
-
-def _readable(text: str) -> str:
-    """Bytes that were read as Latin-1, as people write them; most clients speak UTF-8."""
-    return text if text.isascii() else text.encode("latin-1", "replace").decode(errors="replace")

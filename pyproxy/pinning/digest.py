@@ -52,7 +52,7 @@ def digest(text: str, *, standard_conforming_strings: bool | None = True) -> str
             number += 1
             word = f"${number}"
         else:
-            word = text[token.start : token.end].lower()
+            word = sql.fold(text[token.start : token.end])
         if setting and token.kind in (sql.WORD, sql.SYMBOL) and not in_values:
             in_values = token.text in _VALUES_FOLLOW
             levels = in_values and token.text == "level"
@@ -68,3 +68,8 @@ def digest(text: str, *, standard_conforming_strings: bool | None = True) -> str
         if length >= LIMIT:
             break
     return "".join(parts)[:LIMIT]
+
+
+def readable(text: str) -> str:
+    """Bytes that were read as Latin-1, as people write them; most clients speak UTF-8."""
+    return text if text.isascii() else text.encode("latin-1", "replace").decode(errors="replace")

@@ -120,7 +120,7 @@ def _token(text: str, found: re.Match[str], kind: str) -> Token:
     value = found.group()
     if kind == "word":
         # PostgreSQL folds ASCII only, in every encoding of more than one byte.
-        return Token(WORD, _fold(value), start, end)
+        return Token(WORD, fold(value), start, end)
     if kind == "symbol":
         return Token(SYMBOL, value, start, end)
     if kind == "parameter":
@@ -149,7 +149,8 @@ def _continued(text: str, token: Token) -> Token:
     return token
 
 
-def _fold(word: str) -> str:
+def fold(word: str) -> str:
+    """A word in lower case, as PostgreSQL reads it: bytes beyond ASCII stay as they are."""
     return word.lower() if word.isascii() else "".join(c.lower() if c < "\x80" else c for c in word)
 
 

@@ -157,6 +157,7 @@ DIGESTS = [
     ("SET client_encoding TO 'UTF8'", "set client_encoding to $1"),
     ("LISTEN a /* comment */", "listen a"),
     ("SELECT nextval('q'), 1.5, $1", "select nextval($1), $2, $3"),
+    ("LISTEN ÄÉ", "listen ÄÉ"),
 ]
 
 

@@ -110,6 +110,7 @@ def test_every_name_in_the_look_says_where_it_is_from() -> None:
         # Whether a backslash escapes is not known: what follows may be a value (invariant 9).
         ([rb"SELECT f('a\' hunter2 ')"], 'Statement: "select f($1".'),
         ([b"SELECT f('hunter2"], 'Statement: "select f($1".'),
+        (["SELECT É()".encode()], 'Statement: "select É()".'),
         ([b"TABLE innocent"], 'Statement: "table innocent".'),
     ],
 )
