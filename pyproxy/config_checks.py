@@ -93,6 +93,13 @@ def _iam(config: Config) -> Found:
         if access_key.access_key_id in ids:
             yield f"{path}.access_key_id", f"{access_key.access_key_id} is given twice"
         ids.add(access_key.access_key_id)
+        if not access_key.access_key_id:
+            yield f"{path}.access_key_id", "it must not be empty: tokens name the key by it"
+        if not access_key.secret_access_key:
+            yield (
+                f"{path}.secret_access_key",
+                "it must not be empty: anybody could sign with it; give the key's secret",
+            )
         for number, document in enumerate(access_key.policies):
             try:
                 parse(document)

@@ -177,6 +177,14 @@ TOGETHER = [
         "iam.access_keys[1].access_key_id: A is given twice",
     ),
     (
+        SMALLEST + ", iam: {access_keys: [{access_key_id: A, secret_access_key: '${UNSET:-}'}]}}",
+        "iam.access_keys[0].secret_access_key: it must not be empty: anybody could sign with it",
+    ),
+    (
+        SMALLEST + ", iam: {access_keys: [{access_key_id: '', secret_access_key: s}]}}",
+        "iam.access_keys[0].access_key_id: it must not be empty",
+    ),
+    (
         (
             "{proxy: {auth: [{secret_arn: a}]}, target_group: {targets: [{id: a}],"
             " connection_pool_config: {max_connections_percent: 10,"
