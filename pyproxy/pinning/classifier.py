@@ -184,15 +184,16 @@ class Classifier:
     def _judge(self, text: str, conforming: bool) -> Verdict:
         deciding: Judged | None = None
         references: tuple[bytes, ...] = ()
-        deallocates_all = False
+        deallocates_all = destroys = False
         for judged in self.statements(text, conforming=conforming):
-            if deciding is None and judged.pins:
-                deciding = judged
+            if judged.pins:
+                deciding = _telling(deciding, judged)
+                destroys = destroys or RULES[judged.rule].outlives_reset
             references += judged.facts.references
             deallocates_all = deallocates_all or judged.facts.deallocates_all
         if deciding is None:
             return CLEAN
-        pin = pin_for(deciding, text, text, conforming=conforming)
+        pin = pin_for(deciding, text, text, conforming=conforming)._replace(destroys=destroys)
         return Verdict(pin, references, deallocates_all)
 
     def _decides(self, found: Facts) -> str:
@@ -203,6 +204,17 @@ class Classifier:
                 return rule
             first = first or rule
         return first
+
+
+def _telling(first: Judged | None, later: Judged) -> Judged:
+    """Of two statements that pin, the one whose reason is told.
+
+    AWS's own words are known to be said: asyncpg's reset query, whose RESET ALL comes last, was
+    seen with them (PIN-PG-22).
+    """
+    if first is None or (RULES[first.rule].ours and not RULES[later.rule].ours):
+        return later
+    return first
 
 
 def pin_for(judged: Judged, text: str, digested: str, *, conforming: bool = True) -> Pin:

@@ -20,7 +20,8 @@ NOTES: Final = (
     Note(
         "PIN-PG-31",
         "Each statement of a text counts by itself, for the rules and for the 16,384 bytes, which "
-        "are counted as they are sent, comments included.",
+        "are counted as they are sent, comments included. Of several that pin, the log and the "
+        "ledger tell the first whose reason AWS's log is known to give, else the first.",
         observed("prisma/prisma#5866, an answer of AWS Support"),
     ),
     Note(

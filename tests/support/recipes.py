@@ -2,7 +2,7 @@
 
 A comment above a fenced block says what is expected of it; readers don't see it:
 
-    <!-- pins PIN-PG-22 -->   the program pins, by these rules
+    <!-- pins PIN-PG-10 -->   the program pins, by these rules
     <!-- stays -->            the program does not pin
     <!-- refused -->          the proxy refuses the connection
     <!-- reason -->           what the log says of the pin, or the client is told, of the block above

@@ -94,6 +94,34 @@ def test_settings_pin_in_awss_words() -> None:
     )
 
 
+def test_of_several_statements_the_one_in_awss_words_is_told() -> None:
+    """PIN-PG-22: asyncpg's reset query was seen with L-02; RESET ALL alone is enough for that."""
+    pin = pin_of("SELECT pg_advisory_unlock_all();\nCLOSE ALL;\nUNLISTEN *;\nRESET ALL;")
+    assert pin is not None
+    assert (pin.rule, pin.statement) == ("PIN-PG-10", "RESET ALL")
+    assert pin.reason == (
+        "SQL changed session settings that the proxy doesn't track. Consider moving session "
+        "configuration to the proxy's initialization query. Digest: "
+        '"select pg_advisory_unlock_all(); close all; unlisten *; reset all;".'
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("LISTEN a; DISCARD ALL", "PIN-PG-06"),
+        ("SET x = 1; RESET ALL", "PIN-PG-01"),
+        ("LISTEN a; SELECT '" + "x" * 17_000 + "'; SET x = 1", "PIN-ALL-01"),
+    ],
+    ids=["ours", "awss", "size"],
+)
+def test_of_several_statements_of_one_kind_the_first_is_told(text: str, rule: str) -> None:
+    """PIN-PG-31."""
+    pin = pin_of(text)
+    assert pin is not None
+    assert pin.rule == rule
+
+
 def test_a_long_statement_pins_in_awss_words() -> None:
     """L-03."""
     pin = pin_of("SELECT '" + "x" * 17_000 + "'")
@@ -141,6 +169,16 @@ def test_only_load_is_beyond_reset() -> None:
     assert listen is not None
     assert load.destroys
     assert not listen.destroys
+
+
+@pytest.mark.parametrize(
+    "text", ["LOAD 'x'; SET a = 1", "SET a = 1; LOAD 'x'", "LISTEN c; LOAD 'x'"]
+)
+def test_load_is_beyond_reset_beside_others(text: str) -> None:
+    """Invariant 2: whichever statement the reason speaks of."""
+    pin = pin_of(text)
+    assert pin is not None
+    assert pin.destroys
 
 
 DIGESTS = [

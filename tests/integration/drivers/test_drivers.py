@@ -266,7 +266,7 @@ def sqlalchemy_scenario(url: str, driver: str) -> Seen:
 
 async def asyncpg_scenario(url: str) -> Seen:
     seen: Seen = []
-    # Its reset query pins (PIN-PG-22), so a pool has to be smaller than the proxy's.
+    # Its reset query pins (PIN-PG-10), so a pool has to be smaller than the proxy's.
     pool = await asyncpg.create_pool(url, min_size=2, max_size=3)
 
     async def worker(number: int) -> Seen:

@@ -12,10 +12,10 @@ SET = Pin(
     "PIN-PG-01", "SQL changed session settings.", "set a to $1", "SET a TO 1", 1, "psql", "psql"
 )
 RESET = Pin(
-    "PIN-PG-22",
-    "SQL released a session-level lock.",
+    "PIN-PG-10",
+    "SQL changed session settings.",
     "select pg_advisory_unlock_all(); close all; unlisten *; reset all;",
-    "SELECT pg_advisory_unlock_all()",
+    "RESET ALL",
 )
 
 
@@ -64,7 +64,7 @@ def test_reports_tell_each_pin_once() -> None:
     pins.append(LISTEN)
     assert [pin["rule"] for pin in watched.tell()] == ["PIN-PG-06"]
     pins.append(RESET)
-    assert [(pin["rule"], pin["driver"]) for pin in watched.tell()] == [("PIN-PG-22", "asyncpg")]
+    assert [(pin["rule"], pin["driver"]) for pin in watched.tell()] == [("PIN-PG-10", "asyncpg")]
     assert len(watched.history()) == 2
 
 
@@ -74,7 +74,7 @@ def test_a_block_answers_for_itself_only() -> None:
     pins.append(LISTEN)
     with assert_no_pins:
         pass
-    with pytest.raises(Pinned, match="PIN-PG-22"), assert_no_pins:
+    with pytest.raises(Pinned, match="PIN-PG-10"), assert_no_pins:
         pins.append(RESET)
     with pytest.raises(ZeroDivisionError), assert_no_pins:
         raise ZeroDivisionError(pins.append(LISTEN))
