@@ -22,7 +22,7 @@ from pyproxy.pinning.commands import MENTION, RUN, first_words
 from pyproxy.pinning.digest import digest, disclosed, readable
 from pyproxy.pinning.facts import Facts
 from pyproxy.pinning.patterns import SPECIAL, by_first_word, fits, ways
-from pyproxy.pinning.rule import RUNNING
+from pyproxy.pinning.rule import MARK, RUNNING
 from pyproxy.pinning.rules import RULES
 from pyproxy.pinning.shapes import CleanShapes
 from pyproxy.pinning.sql import BROKEN, NAME, WORD, Token
@@ -47,7 +47,10 @@ class Pin(NamedTuple):
 
     def when_executed(self) -> Pin:
         """The reason when it is a prepared statement that runs (L-04b, PS-06)."""
-        return self._replace(reason=RUNNING + self.reason)
+        if self.rule == "PIN-ALL-01":
+            # PS-07: in the same words as a query.
+            return self
+        return self._replace(reason=f"{RUNNING}{self.reason.removesuffix(MARK)}{MARK}")
 
     @classmethod
     def of_startup(cls, names: str) -> Pin:

@@ -59,8 +59,9 @@ NOTES: Final = (
     Note(
         "PS-06",
         "Parse of a statement that pins only announces it, by an INFO line; Execute pins, with a "
-        "reason that begins `Running a prepared statement`. Bind takes the verdict to the portal; "
-        "Describe changes nothing.",
+        "reason that begins `Running a prepared statement`; what follows was never seen, and is "
+        "marked as ours. A long text has the reason of a query (PS-07). Bind takes the verdict to "
+        "the portal; Describe changes nothing.",
         observed("log lines that users have published"),
     ),
     Note(

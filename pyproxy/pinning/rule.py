@@ -13,13 +13,15 @@ SETTINGS: Final = (
 TOO_LONG: Final = "The connection ran a SQL query which exceeded the 16384 byte limit."
 # L-04, as it was until November 2023.
 PARSE: Final = "A parse message was detected."
-# L-04b: only its beginning was ever seen.
-RUNNING: Final = "Running a prepared statement that pins. "
+# L-04b: what follows was never seen, so a reason of ours does.
+RUNNING: Final = "Running a prepared statement. "
+# The end of every reason whose wording is not AWS's (LG-06).
+MARK: Final = " [pyproxy]"
 
 
 def ours(what: str) -> str:
     """A reason for which no text of AWS is known (Q-03)."""
-    return f'SQL {what}. Digest: "{{digest}}". [pyproxy]'
+    return f'SQL {what}. Digest: "{{digest}}".{MARK}'
 
 
 class Source(NamedTuple):
@@ -92,7 +94,7 @@ class Rule(NamedTuple):
     @property
     def ours(self) -> bool:
         """Is the reason's wording not AWS's?"""
-        return self.reason.endswith("[pyproxy]")
+        return self.reason.endswith(MARK)
 
     @property
     def remedy(self) -> str:

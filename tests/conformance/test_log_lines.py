@@ -55,7 +55,12 @@ TEMPLATES = {
     ),
     "L-01 L-04b": (
         "WARN",
-        PINNED + r"Running a prepared statement.*" + SETTINGS + r'"set work_mem = \$1"\.',
+        (
+            PINNED
+            + r"Running a prepared statement\. "
+            + SETTINGS
+            + r'"set work_mem = \$1"\. \[pyproxy\]'
+        ),
         "client",
     ),
     "L-05": (

@@ -138,10 +138,24 @@ def test_other_wordings_are_marked_as_ours() -> None:
 
 
 def test_running_a_prepared_statement_says_so() -> None:
-    """L-04b: only the beginning of AWS's text was seen."""
-    pin = pin_of("LISTEN c")
+    """L-04b, LG-06: only the beginning of AWS's text was seen, so the rest is marked as ours."""
+    for text in ("LISTEN c", "SET work_mem = 1"):
+        pin = pin_of(text)
+        assert pin is not None
+        told = pin.when_executed().reason
+        assert told.startswith("Running a prepared statement. SQL ")
+        assert told.endswith('". [pyproxy]')
+        assert told.count("[pyproxy]") == 1
+
+
+def test_a_long_prepared_statement_pins_in_the_same_words() -> None:
+    """PS-07: the reason's text is that of L-03."""
+    pin = pin_of("SELECT '" + "x" * 17_000 + "'")
     assert pin is not None
-    assert pin.when_executed().reason.startswith("Running a prepared statement")
+    assert pin.when_executed() == pin
+    oversized = AWS.oversized(b"SELECT 1").pin
+    assert oversized is not None
+    assert oversized.when_executed() == oversized
 
 
 def test_a_function_call_message_pins() -> None:
