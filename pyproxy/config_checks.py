@@ -6,6 +6,7 @@ import ipaddress
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
+from urllib.parse import urlsplit
 
 from pyproxy.auth.policy import PolicyError, parse
 from pyproxy.binder import Place, Problem
@@ -86,7 +87,7 @@ def _pool(config: Config, places: Mapping[str, Place]) -> Found:
         )
 
 
-def _iam(config: Config) -> Found:
+def _access_keys(config: Config) -> Found:
     ids: set[str] = set()
     for index, access_key in enumerate(config.iam.access_keys):
         path = f"iam.access_keys[{index}]"
@@ -105,12 +106,17 @@ def _iam(config: Config) -> Found:
                 parse(document)
             except PolicyError as error:
                 yield f"{path}.policies[{number}]", str(error)
+
+
+def _iam(config: Config) -> Found:
     role = config.iam.role_credentials
     if bool(role.access_key_id) != bool(role.secret_access_key):
         yield "iam.role_credentials", "access_key_id and secret_access_key are given together"
     nobody = not config.iam.access_keys and not config.iam.endpoint_url
     wanted = [i for i, entry in enumerate(config.proxy.auth) if entry.iam_auth == "REQUIRED"]
     by_default = config.proxy.default_auth_scheme == "IAM_AUTH"
+    if config.iam.endpoint_url and not _is_url(config.iam.endpoint_url):
+        yield "iam.endpoint_url", _NO_URL.format(5000)
     if nobody and (wanted or by_default):
         yield (
             f"proxy.auth[{wanted[0]}].iam_auth" if wanted else "proxy.default_auth_scheme",
@@ -144,6 +150,8 @@ def _secrets(config: Config) -> Found:
         yield "secrets.file", "it must not be empty"
     if secrets.provider != "aws" and secrets.endpoint_url:
         yield "secrets.endpoint_url", f"it means nothing to provider {secrets.provider}"
+    elif secrets.endpoint_url and not _is_url(secrets.endpoint_url):
+        yield "secrets.endpoint_url", _NO_URL.format(4566)
 
 
 def _extensions(config: Config) -> Found:
@@ -154,7 +162,7 @@ def _extensions(config: Config) -> Found:
 
 def _http(config: Config) -> Found:
     host = config.http.host
-    if host and not _listenable(host):
+    if host and not _is_host(host):
         yield "http.host", "it is neither an address nor a host name"
 
 
@@ -163,11 +171,24 @@ def _failover(config: Config, places: Mapping[str, Place]) -> Found:
     if failover.patroni and failover.promote and "failover.promote" in places:
         yield "failover.promote", "Patroni promotes: leave this out, or say false"
     for index, url in enumerate(failover.patroni):
-        if not url.startswith(("http://", "https://")):
-            yield f"failover.patroni[{index}]", "it is no URL: give http://host:8008"
+        if not _is_url(url):
+            yield f"failover.patroni[{index}]", _NO_URL.format(8008)
 
 
-def _listenable(host: str) -> bool:
+_NO_URL: Final = "it is no URL: give http://host:{}, or https"
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        # A port that is no number is told when it is looked at.
+        usable = parts.port != 0
+    except ValueError:
+        return False
+    return usable and parts.scheme in ("http", "https") and _is_host(parts.hostname or "")
+
+
+def _is_host(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -202,6 +223,7 @@ CHECKS: Final[tuple[Callable[[Config], Found], ...]] = (
     _targets,
     _endpoints,
     _auth,
+    _access_keys,
     _iam,
     _secrets,
     _extensions,

@@ -89,7 +89,8 @@ class BotoSecrets:
             answer = client.get_secret_value(SecretId=name, VersionStage=_STAGE)
         except ClientError as error:
             raise _refused(name, error.response.get("Error", {})) from None
-        except BotoCoreError as error:
+        except (BotoCoreError, ValueError) as error:
+            # The latter of an endpoint whose host is none to botocore, as one with an underscore.
             raise SecretError(f"secret {name!r}: {error}") from None
         return _secret_in(answer, name)
 

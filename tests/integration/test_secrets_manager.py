@@ -35,6 +35,11 @@ def aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
+def test_an_endpoint_that_boto3_will_not_have_is_an_error_of_the_secret() -> None:
+    with pytest.raises(SecretError, match=r"secret 'app': Invalid endpoint: http://a_b:1$"):
+        BotoSecrets("http://a_b:1", "us-east-1").fetch("app")
+
+
 def signed(url: str) -> SecretStore:
     return SignedSecrets(url, "us-east-1", SigningCredentials("AKIDEXAMPLE", "secret"))
 

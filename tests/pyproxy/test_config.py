@@ -204,6 +204,21 @@ TOGETHER = [
         SMALLEST + ", secrets: {endpoint_url: 'http://x'}}",
         "secrets.endpoint_url: it means nothing to provider file",
     ),
+    *(
+        (
+            f"{SMALLEST}, secrets: {{provider: aws, endpoint_url: '{url}'}}}}",
+            "secrets.endpoint_url: it is no URL: give http://host:4566, or https",
+        )
+        for url in ("nosuch", "http://", "ftp://x", "http://a:b", "http://a b")
+    ),
+    (
+        SMALLEST + ", iam: {endpoint_url: nosuch}}",
+        "iam.endpoint_url: it is no URL: give http://host:5000, or https",
+    ),
+    (
+        SMALLEST + ", failover: {patroni: ['http://']}}",
+        "failover.patroni[0]: it is no URL: give http://host:8008, or https",
+    ),
     (
         SMALLEST + ", extensions: [direct_tls, direct_tls]}",
         "extensions[1]: direct_tls is given twice",
