@@ -12,7 +12,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Final, NamedTuple, Protocol, cast
+from typing import Final, NamedTuple, NoReturn, Protocol, cast
 
 import pyproxy
 from pyproxy.exit_codes import WRONG
@@ -78,7 +78,7 @@ def _words(error: OSError) -> str:
 
 def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     """All commands, and the arguments of the one that stands among the `words`."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="pyproxy", description="Amazon RDS Proxy for your laptop, your CI and your containers."
     )
     parser.add_argument(
@@ -95,6 +95,14 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
             room.add_arguments(below)
             below.set_defaults(room=room)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells what is wrong in one line, where argparse tells the whole usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say it, and end with 2."""
+        self.exit(WRONG, f"{self.prog}: {' '.join(message.split())} (see {self.prog} --help)\n")
 
 
 class _Version(argparse.Action):

@@ -38,3 +38,40 @@ def test_every_command_has_its_help(
 def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--config", "/nowhere.yaml"]) == 2
     assert capsys.readouterr().err == "pyproxy: /nowhere.yaml: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("", "pyproxy: the following arguments are required: COMMAND (see pyproxy --help)\n"),
+        ("nosuch", "pyproxy: argument COMMAND: invalid choice: 'nosuch' (choose from "),
+        ("run", "pyproxy run: the following arguments are required: --config (see pyproxy run -"),
+        ("check --config f extra", "pyproxy: unrecognized arguments: extra (see pyproxy --help)\n"),
+        (
+            "audit --sql f --clients -1",
+            "pyproxy audit: argument --clients: '-1' is no whole number from 0 on (see ",
+        ),
+        ("audit --sql f --vcpus x", "pyproxy audit: argument --vcpus: 'x' is no whole number"),
+        *(
+            (
+                f"token --config f --user u --port {port}",
+                f"pyproxy token: argument --port: '{port}' is no port: it must be from 1 to 65535",
+            )
+            for port in ("0", "65536", "-1", "x")
+        ),
+        ("token --config f --user=", "pyproxy token: argument --user: it must not be empty"),
+        (
+            "token --config f --user u --host=",
+            "pyproxy token: argument --host: it must not be empty",
+        ),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    arguments: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments.split())
+    assert ended.value.code == 2
+    out, err = capsys.readouterr()
+    assert err.startswith(told)
+    assert (out, err.count("\n")) == ("", 1)

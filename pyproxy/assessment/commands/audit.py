@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from pyproxy.arguments import count
 from pyproxy.assessment import report
 from pyproxy.assessment.advice import PRICE, Verdict, advise
 from pyproxy.assessment.commands import given
@@ -22,10 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     given.add_arguments(parser)
     parser.add_argument(
-        "--max-connections", type=int, default=0, metavar="N", help="of the database instance"
+        "--max-connections", type=count, default=0, metavar="N", help="of the database instance"
     )
     parser.add_argument(
-        "--vcpus", type=int, default=0, metavar="N", help="of the database instance, for the cost"
+        "--vcpus", type=count, default=0, metavar="N", help="of the database instance, for the cost"
     )
     parser.add_argument(
         "--price", type=float, default=PRICE, help="dollars per vCPU-hour (%(default)s)"

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from protocol.postgres.errors import ProtocolError
+from pyproxy.arguments import count
 from pyproxy.assessment import sources
 from pyproxy.assessment.recording import Recording
 from pyproxy.config_file import add_switches_argument
@@ -31,16 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--log-line-prefix", default="", metavar="PREFIX", help="of --log, where it isn't guessed"
     )
     parser.add_argument(
-        "--clients", type=_number, default=0, metavar="N", help="clients at the same time"
+        "--clients", type=count, default=0, metavar="N", help="clients at the same time"
     )
     add_switches_argument(parser)
-
-
-def _number(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise ValueError
-    return number
 
 
 def recording(arguments: argparse.Namespace) -> Recording:
