@@ -23,6 +23,16 @@ def check(config: Config, places: Mapping[str, Place]) -> Iterable[Problem]:
         yield Problem(place.line, place.column, path, text)
 
 
+def check_reload(running: Config, new: Config, places: Mapping[str, Place]) -> Iterable[Problem]:
+    """What a running proxy could not have been started with, once it takes over what it can."""
+    kept = ", ".join(running.changes_to(new).need_restart)
+    # Without places: of what a proxy keeps nothing stands in the file.
+    for problem in check(running.reloaded(new), {}):
+        place = _nearest(problem.path, places)
+        text = f"{problem.text}; until a restart the proxy keeps its {kept}"
+        yield Problem(place.line, place.column, problem.path, text)
+
+
 def _targets(config: Config) -> Found:
     targets = config.target_group.targets
     if not targets:

@@ -11,9 +11,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from pyproxy.binder import Problem, bind
+from pyproxy.binder import Place, Problem, bind
 from pyproxy.config import CompatibilityConfig, Config, ConfigError, EndpointConfig, TlsConfig
-from pyproxy.config_checks import check
+from pyproxy.config_checks import check, check_reload
 
 
 def add_argument(parser: argparse.ArgumentParser) -> None:
@@ -35,16 +35,35 @@ def switches(options: argparse.Namespace) -> CompatibilityConfig:
 
 def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
     """Read a file; paths in it are relative to its folder. Raises ConfigError and OSError."""
-    try:
-        text = path.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        problem = Problem(1, 1, "", f"not UTF-8, from byte {error.start} on")
-        raise ConfigError(str(path), [problem]) from None
-    return parse(text, name=str(path), environment=environment, folder=path.parent)
+    return _resolved(_bound(_text(path), str(path), environment)[0], path.parent)
+
+
+def load_again(path: Path, running: Config, environment: Mapping[str, str] = os.environ) -> Config:
+    """Read a file for a running proxy, which keeps what needs a restart. Raises as `load` does."""
+    config, places = _bound(_text(path), str(path), environment)
+    config = _resolved(config, path.parent)
+    problems = list(check_reload(running, config, places))
+    if problems:
+        raise ConfigError(str(path), problems)
+    return config
 
 
 def parse(text: str, *, name: str, environment: Mapping[str, str], folder: Path = Path()) -> Config:
     """Read a text; `name` stands for the file in errors. Raises ConfigError."""
+    return _resolved(_bound(text, name, environment)[0], folder)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        problem = Problem(1, 1, "", f"not UTF-8, from byte {error.start} on")
+        raise ConfigError(str(path), [problem]) from None
+
+
+def _bound(
+    text: str, name: str, environment: Mapping[str, str]
+) -> tuple[Config, Mapping[str, Place]]:
     bound = bind(text, Config, environment)
     problems = list(bound.problems)
     config: Config | None = bound.value
@@ -52,7 +71,7 @@ def parse(text: str, *, name: str, environment: Mapping[str, str], folder: Path 
         problems = list(check(config, bound.places))
     if config is None or problems:
         raise ConfigError(name, problems)
-    return _resolved(config, folder)
+    return config, bound.places
 
 
 def _resolved(config: Config, folder: Path) -> Config:

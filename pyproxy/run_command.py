@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from pyproxy.app import App
 from pyproxy.config import Config
-from pyproxy.config_file import add_argument, load
+from pyproxy.config_file import add_argument, load, load_again
 from pyproxy.event_loop import run_in_loop
 from pyproxy.logs import configure
 
@@ -30,18 +29,15 @@ def run(options: argparse.Namespace) -> int:
     """Serve; 0 when it was told to stop."""
     path: Path = options.config
 
-    def read() -> Config:
-        return load(path, os.environ)
-
-    config = read()
+    config = load(path, os.environ)
     as_json = options.log_format == "json" or (
         options.log_format == "auto" and not sys.stderr.isatty()
     )
     configure(sys.stderr, json=as_json)
-    return run_in_loop(_serve(config, read, log_as_json=as_json))
+    return run_in_loop(_serve(config, path, log_as_json=as_json))
 
 
-async def _serve(config: Config, read: Callable[[], Config], *, log_as_json: bool) -> int:
+async def _serve(config: Config, path: Path, *, log_as_json: bool) -> int:
     if config.workers > 1:
         # A single process has no need of it.
         from pyproxy.workers.supervisor import Supervisor  # noqa: PLC0415
@@ -51,7 +47,7 @@ async def _serve(config: Config, read: Callable[[], Config], *, log_as_json: boo
         app = App(config)
     await app.start()
     try:
-        await app.run_until_stopped(read)
+        await app.run_until_stopped(lambda: load_again(path, app.config, os.environ))
     finally:
         await app.stop()
     return 0

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pyproxy import config_reference
 from pyproxy.config import Config, ConfigError, EndpointConfig, TargetConfig
-from pyproxy.config_file import default_state_dir, load, parse
+from pyproxy.config_file import default_state_dir, load, load_again, parse
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "config").glob("*.yaml"))
@@ -370,3 +370,52 @@ def test_several_workers_need_linux(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(ConfigError, match="darwin does not spread clients over processes; use 1"):
         read(SMALLEST + ", workers: 2}")
+
+
+RELOADS = [
+    (
+        ", workers: 2}",
+        (
+            "proxy:\n  auth: [{secret_arn: app}]\n  max_client_connections: 1\n"
+            "target_group: {targets: [{id: a, tls: disable}]}\n"
+        ),
+        (
+            "p.yaml:3:27: proxy.max_client_connections: it needs workers: 1, for it is counted in "
+            "one process; until a restart the proxy keeps its workers"
+        ),
+    ),
+    (
+        "}",
+        (
+            "proxy: {default_auth_scheme: IAM_AUTH}\niam: {endpoint_url: 'http://moto'}\n"
+            "target_group:\n  targets: [{id: a, tls: require}]"
+        ),
+        (
+            "p.yaml:4:26: target_group.targets[0].tls: with IAM_AUTH the proxy sends tokens to the "
+            "database; they need TLS; until a restart the proxy keeps its target_group.targets"
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("running", "text", "told"), RELOADS, ids=["workers", "targets"])
+def test_a_reload_makes_no_combination_that_a_start_refuses(
+    running: str, text: str, told: str, tmp_path: Path
+) -> None:
+    """The file is right by itself, but not with what needs a restart."""
+    file = tmp_path / "p.yaml"
+    file.write_text(SMALLEST.replace("{id: a}", "{id: a, tls: disable}") + running)
+    old = load(file, {})
+    file.write_text(text)
+    load(file, {})
+    with pytest.raises(ConfigError) as caught:
+        load_again(file, old, {})
+    assert str(caught.value).removeprefix(f"{tmp_path}/") == told
+
+
+def test_what_a_running_proxy_keeps_is_no_problem_of_the_file(tmp_path: Path) -> None:
+    """`failover` is kept as a whole: its keys are not looked at beside those of the file."""
+    old = read(SMALLEST + ", failover: {patroni: ['http://a:8008']}}")
+    file = tmp_path / "p.yaml"
+    file.write_text(SMALLEST + ", failover: {promote: true}}")
+    assert load_again(file, old, {}) == load(file, {})
