@@ -110,7 +110,7 @@ class EndpointConfig:
     )
     target_role: str = key(
         "READ_WRITE",
-        "READ_ONLY: goes to readers only.",
+        "READ_ONLY: goes to readers only; not for the endpoint `default`.",
         choices=("READ_WRITE", "READ_ONLY"),
     )
     tls: TlsConfig = key(TlsConfig, "The certificate shown to clients.")

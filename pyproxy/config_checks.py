@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
@@ -13,6 +14,21 @@ from pyproxy.binder import Place, Problem
 from pyproxy.config import Config
 
 Found = Iterator[tuple[str, str]]
+
+# API-01: [a-zA-Z](?:-?[a-zA-Z0-9]+)*, written so that nothing is tried twice.
+_NAME: Final = re.compile(r"[a-zA-Z](?:-?[a-zA-Z0-9])*+")
+_NAME_LENGTH: Final = 63
+_NO_NAME: Final = (
+    f"it must be letters, digits and single hyphens, at most {_NAME_LENGTH},"
+    " beginning with a letter"
+)
+# Wider, for it may be the name that Patroni knows a member by.
+_ID: Final = re.compile(r"[\w.:-]+")
+_DEFAULT: Final = "default"
+_MOST_ENDPOINTS: Final = 20
+_MOST_SECRETS: Final = 200
+# Which addresses each of these is all of.
+_EVERYWHERE: Final = {"0.0.0.0": 4, "::": 6}  # noqa: S104 - to be recognised
 
 
 def check(config: Config, places: Mapping[str, Place]) -> Iterable[Problem]:
@@ -41,13 +57,16 @@ def _targets(config: Config) -> Found:
             "there is no database to connect to; add one: {id, host, port}",
         )
     ids: dict[str, int] = {}
+    addresses: dict[tuple[str, int], int] = {}
     for index, target in enumerate(targets):
         path = f"target_group.targets[{index}]"
-        if not target.id:
-            yield f"{path}.id", "it must not be empty"
-        elif target.id in ids:
+        if target.id and target.id in ids:
             yield f"{path}.id", f"{target.id} is also the id of targets[{ids[target.id]}]"
         ids.setdefault(target.id, index)
+        # It would be counted, probed and promoted twice.
+        first = addresses.setdefault((target.host, target.port), index)
+        if first != index:
+            yield path, f"the same database as targets[{first}]"
         if target.tls == "verify-ca" and not target.root_certificate:
             yield f"{path}.tls", "verify-ca needs root_certificate; or use verify-full"
         if not target.host:
@@ -59,29 +78,77 @@ def _targets(config: Config) -> Found:
             )
 
 
+def _names(config: Config) -> Found:
+    """They stand in log lines, where other characters would mean something."""
+    # API-01.
+    named = {"proxy.db_proxy_name": config.proxy.db_proxy_name}
+    for index, endpoint in enumerate(config.endpoints):
+        named[f"endpoints[{index}].db_proxy_endpoint_name"] = endpoint.db_proxy_endpoint_name
+    for path, name in named.items():
+        if not name:
+            yield path, "it must not be empty"
+        elif len(name) > _NAME_LENGTH or _NAME.fullmatch(name) is None:
+            yield path, _NO_NAME
+    for index, target in enumerate(config.target_group.targets):
+        path = f"target_group.targets[{index}].id"
+        if not target.id:
+            yield path, "it must not be empty"
+        elif _ID.fullmatch(target.id) is None:
+            yield path, "it must be letters, digits and any of . _ : -"
+
+
 def _endpoints(config: Config) -> Found:
     if not config.endpoints:
         yield "endpoints", "there is no endpoint to listen on"
     names: set[str] = set()
-    addresses: dict[tuple[str, int], str] = {}
-    http = (config.http.host, config.http.port)
     for index, endpoint in enumerate(config.endpoints):
         path = f"endpoints[{index}]"
         name = endpoint.db_proxy_endpoint_name
-        if not name or name in names:
-            why = f"{name} is the name of two endpoints" if name else "it must not be empty"
-            yield f"{path}.db_proxy_endpoint_name", why
+        if name and name in names:
+            yield f"{path}.db_proxy_endpoint_name", f"{name} is the name of two endpoints"
         names.add(name)
-        address = (endpoint.host, endpoint.port)
-        if endpoint.port and address in addresses:
-            yield f"{path}.port", f"endpoint {addresses[address]} listens on {address[1]} already"
-        elif endpoint.port and address == http:
-            yield f"{path}.port", f"http listens on {address[1]} already"
-        addresses[address] = name
+        # S-16.
+        if len(names - {_DEFAULT}) > _MOST_ENDPOINTS:
+            why = f"RDS Proxy has no more than {_MOST_ENDPOINTS} endpoints beside the default one"
+            yield path, why
         if bool(endpoint.tls.certificate) != bool(endpoint.tls.private_key):
             yield f"{path}.tls", "certificate and private_key are given together, or neither"
-        if endpoint.target_role == "READ_ONLY" and len(config.target_group.targets) < 2:
+        if endpoint.target_role != "READ_ONLY":
+            continue
+        if name == _DEFAULT:
+            why = "the default endpoint is READ_WRITE; give this one a name of its own"
+            yield f"{path}.target_role", why
+        if len(config.target_group.targets) < 2:
             yield f"{path}.target_role", "READ_ONLY needs a second target, the reader"
+
+
+def _listeners(config: Config) -> Found:
+    others = [("http", config.http.host, config.http.port)]
+    yield from _listening("http.host", config.http.host)
+    for index, endpoint in enumerate(config.endpoints):
+        path = f"endpoints[{index}]"
+        yield from _listening(f"{path}.host", endpoint.host)
+        for who, host, port in others:
+            if port and port == endpoint.port and _overlap(host, endpoint.host):
+                yield f"{path}.port", f"{who} listens on {port} already"
+                break
+        name = f"endpoint {endpoint.db_proxy_endpoint_name}"
+        others.append((name, endpoint.host, endpoint.port))
+
+
+def _listening(path: str, host: str) -> Found:
+    if not host:
+        yield path, "it must not be empty: 0.0.0.0 is all addresses"
+    elif not _is_host(host):
+        yield path, "it is neither an address nor a host name"
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Is a port of one host also one of the other? A name may stand for addresses of both kinds."""
+    return one == other or any(
+        everywhere in _EVERYWHERE and _version(host) in (_EVERYWHERE[everywhere], None)
+        for everywhere, host in ((one, other), (other, one))
+    )
 
 
 def _pool(config: Config, places: Mapping[str, Place]) -> Found:
@@ -150,6 +217,10 @@ def _auth(config: Config) -> Found:
         elif entry.secret_arn in seen:
             yield path, f"the same secret as in auth[{seen[entry.secret_arn]}]"
         seen.setdefault(entry.secret_arn, index)
+    if len(config.proxy.auth) > _MOST_SECRETS:
+        # AU-01.
+        path = f"proxy.auth[{_MOST_SECRETS}]"
+        yield path, f"RDS Proxy takes no more than {_MOST_SECRETS} secrets"
     if not config.proxy.auth and config.proxy.default_auth_scheme == "NONE":
         yield "proxy.auth", "nobody could log in: add {secret_arn: …}"
 
@@ -168,12 +239,6 @@ def _extensions(config: Config) -> Found:
     for index, name in enumerate(config.extensions):
         if name in config.extensions[:index]:
             yield f"extensions[{index}]", f"{name} is given twice"
-
-
-def _http(config: Config) -> Found:
-    host = config.http.host
-    if host and not _is_host(host):
-        yield "http.host", "it is neither an address nor a host name"
 
 
 def _failover(config: Config, places: Mapping[str, Place]) -> Found:
@@ -198,12 +263,18 @@ def _is_url(text: str) -> bool:
     return usable and parts.scheme in ("http", "https") and _is_host(parts.hostname or "")
 
 
-def _is_host(host: str) -> bool:
+def _is_host(text: str) -> bool:
+    if _version(text) is not None:
+        return True
+    return text.replace("-", "").replace(".", "").replace("_", "").isalnum()
+
+
+def _version(host: str) -> int | None:
+    """Of an IP address; None for what is none."""
     try:
-        ipaddress.ip_address(host)
+        return ipaddress.ip_address(host).version
     except ValueError:
-        return host.replace("-", "").replace(".", "").replace("_", "").isalnum()
-    return True
+        return None
 
 
 def _nearest(path: str, places: Mapping[str, Place]) -> Place:
@@ -231,12 +302,13 @@ def _workers(config: Config) -> Found:
 
 CHECKS: Final[tuple[Callable[[Config], Found], ...]] = (
     _targets,
+    _names,
     _endpoints,
+    _listeners,
     _auth,
     _access_keys,
     _iam,
     _secrets,
     _extensions,
-    _http,
     _workers,
 )

@@ -117,6 +117,7 @@ def test_what_is_wrong_is_told_with_its_place(text: str, told: str) -> None:
     assert any(told in problem for problem in problems(text)), problems(text)
 
 
+_NAMES = "it must be letters, digits and single hyphens, at most 63, beginning with a letter"
 TOGETHER = [
     ("{}", "proxy.auth: nobody could log in: add {secret_arn: …}"),
     ("{}", "target_group.targets: there is no database to connect to"),
@@ -218,6 +219,71 @@ TOGETHER = [
     (
         SMALLEST + ", failover: {patroni: ['http://']}}",
         "failover.patroni[0]: it is no URL: give http://host:8008, or https",
+    ),
+    (SMALLEST + ", http: {host: ''}}", "http.host: it must not be empty: 0.0.0.0 is all addresses"),
+    (
+        SMALLEST + ", endpoints: [{host: ''}]}",
+        "endpoints[0].host: it must not be empty: 0.0.0.0 is all addresses",
+    ),
+    (
+        SMALLEST + ", endpoints: [{host: 'a b'}]}",
+        "endpoints[0].host: it is neither an address nor a host name",
+    ),
+    # S-16.
+    (
+        SMALLEST.replace("{id: a}", "{id: a}, {id: b, port: 1}")
+        + ", endpoints: [{target_role: READ_ONLY}]}",
+        "endpoints[0].target_role: the default endpoint is READ_WRITE; give this one a name",
+    ),
+    (
+        SMALLEST
+        + ", endpoints: ["
+        + ", ".join(f"{{db_proxy_endpoint_name: e{n}, port: {n + 1}}}" for n in range(21))
+        + "]}",
+        "endpoints[20]: RDS Proxy has no more than 20 endpoints beside the default one",
+    ),
+    # AU-01.
+    (
+        SMALLEST.replace(
+            "{secret_arn: app}", ", ".join(f"{{secret_arn: s{n}}}" for n in range(201))
+        )
+        + "}",
+        "proxy.auth[200]: RDS Proxy takes no more than 200 secrets",
+    ),
+    # API-01.
+    *(
+        (f"{SMALLEST}, endpoints: [{{db_proxy_endpoint_name: {name!r}}}]}}", f"_name: {_NAMES}")
+        for name in ("a] [clientConnection=7] x", "1a", "a_b", "a--b", "a-", "-a", "ä", "a" * 64)
+    ),
+    (
+        SMALLEST.replace("{auth:", "{db_proxy_name: my proxy, auth:") + "}",
+        f"proxy.db_proxy_name: {_NAMES}",
+    ),
+    (
+        SMALLEST.replace("{id: a}", "{id: 'a]'}") + "}",
+        "target_group.targets[0].id: it must be letters, digits and any of . _ : -",
+    ),
+    (
+        SMALLEST.replace("{id: a}", "{id: a}, {id: b}") + "}",
+        "target_group.targets[1]: the same database as targets[0]",
+    ),
+    *(
+        (
+            SMALLEST
+            + f", endpoints: [{{host: '{one}', port: 1}}, {{host: '{other}', port: 1, "
+            + "db_proxy_endpoint_name: b}]}",
+            "endpoints[1].port: endpoint default listens on 1 already",
+        )
+        for one, other in (
+            ("0.0.0.0", "127.0.0.1"),
+            ("127.0.0.1", "0.0.0.0"),
+            ("::", "::1"),
+            ("localhost", "::"),
+        )
+    ),
+    (
+        SMALLEST + ", endpoints: [{host: 0.0.0.0, port: 8432}]}",
+        "endpoints[0].port: http listens on 8432 already",
     ),
     (
         SMALLEST + ", extensions: [direct_tls, direct_tls]}",
@@ -370,6 +436,18 @@ def test_several_workers_need_linux(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(ConfigError, match="darwin does not spread clients over processes; use 1"):
         read(SMALLEST + ", workers: 2}")
+
+
+def test_what_aws_allows_is_allowed() -> None:
+    """API-01, S-16, AU-01: the limits themselves; and addresses of two kinds share a port."""
+    endpoints = ", ".join(f"{{db_proxy_endpoint_name: e{n}, port: {n + 2}}}" for n in range(20))
+    secrets = ", ".join(f"{{secret_arn: s{n}}}" for n in range(200))
+    name = "A-1b-" + "c" * 58
+    read(
+        f"{{proxy: {{db_proxy_name: {name}, auth: [{secrets}]}}, target_group: {{targets: "
+        f"[{{id: a_1.x, port: 1}}, {{id: b, port: 2}}]}}, endpoints: [{{host: 0.0.0.0, port: 1}}, "
+        f"{{host: '::1', port: 1, db_proxy_endpoint_name: six}}, {endpoints[endpoints.index(', {') + 2 :]}]}}"
+    )
 
 
 RELOADS = [
