@@ -2,9 +2,9 @@
 
 Pure. An explicit Deny wins, then an Allow is needed; nothing is allowed that no statement allows
 (IAM User Guide, "Policy evaluation logic"). What differs from IAM in general is what RDS Proxy
-leaves out: it supports no condition keys (AU-38), so a statement with a Condition never matches,
-be it Allow or Deny; a policy variable such as ${aws:username} matches nothing, and a NotResource
-with one makes its statement match nothing.
+leaves out: it supports no condition keys (AU-38), and what ${aws:username} stands for is not known
+here. What can't be evaluated for either lets nobody in: an Allow with it allows nothing, a Deny
+denies.
 
     policies = [parse(document) for document in documents]
     verdict = evaluate(policies, CONNECT, "arn:aws:rds-db:us-east-1:1234...:dbuser:prx-.../app")
@@ -52,7 +52,7 @@ class Statement(NamedTuple):
     actions: Patterns
     resources: Patterns
     unsupported: str
-    """Why it never matches, if it never does."""
+    """What it has that can't be evaluated, if anything."""
 
     name: str
     """Its Sid, or its place in the policy; for explanations."""
@@ -85,10 +85,12 @@ def evaluate(policies: Iterable[Policy], action: str, resource: str) -> Verdict:
         for statement in policy.statements:
             if not _covers(statement, action, resource):
                 continue
+            if statement.effect is Effect.DENY:
+                why = f"; it has {statement.unsupported}" if statement.unsupported else ""
+                cause = f"statement {statement.name} denies {action} on {resource}{why}"
+                return Verdict(False, cause)
             if statement.unsupported:
                 passed_over.append(f"statement {statement.name} has {statement.unsupported}")
-            elif statement.effect is Effect.DENY:
-                return Verdict(False, f"statement {statement.name} denies {action} on {resource}")
             else:
                 allowing = allowing or statement.name
     if allowing:
@@ -127,13 +129,15 @@ def _statement(document: object, number: int, variables: bool) -> Statement:
         effect,
         _patterns(statement, "Action", where),
         resources,
-        _unsupported(statement, resources, variables),
+        _unsupported(statement, effect, resources, variables),
         repr(statement["Sid"]) if statement.get("Sid") else str(number),
         variables,
     )
 
 
-def _unsupported(statement: Mapping[str, object], resources: Patterns, variables: bool) -> str:
+def _unsupported(
+    statement: Mapping[str, object], effect: Effect, resources: Patterns, variables: bool
+) -> str:
     if statement.get("Condition"):
         return "a Condition, and RDS Proxy supports no condition keys"
     # Something that is not known is not outside of what a NotResource excludes.
@@ -141,7 +145,9 @@ def _unsupported(statement: Mapping[str, object], resources: Patterns, variables
         wildcard.compile_resource(pattern, variables=variables) is None
         for pattern in resources.values
     )
-    return "a policy variable in its NotResource" if resources.negated and unknown else ""
+    if unknown and resources.negated:
+        return "a policy variable in its NotResource"
+    return "a policy variable in its Resource" if unknown and effect is Effect.DENY else ""
 
 
 def _mapping(document: object, where: str, known: set[str]) -> Mapping[str, object]:
@@ -170,10 +176,12 @@ def _patterns(statement: Mapping[str, object], element: str, where: str) -> Patt
 
 def _covers(statement: Statement, action: str, resource: str) -> bool:
     actions, resources = statement.actions, statement.resources
+    # Whatever a variable stands for, a Deny's resource is met and none is outside of it.
+    anything = statement.effect is Effect.DENY and not resources.negated
     return (
         any(_action_matches(pattern, action) for pattern in actions.values) is not actions.negated
         and any(
-            _resource_matches(pattern, resource, statement.variables)
+            _resource_matches(pattern, resource, statement.variables, anything)
             for pattern in resources.values
         )
         is not resources.negated
@@ -185,6 +193,6 @@ def _action_matches(pattern: str, action: str) -> bool:
     return wildcard.matches(wildcard.compile_action(pattern.lower()), action.lower())
 
 
-def _resource_matches(pattern: str, resource: str, variables: bool) -> bool:
-    compiled = wildcard.compile_resource(pattern, variables=variables)
+def _resource_matches(pattern: str, resource: str, variables: bool, anything: bool) -> bool:
+    compiled = wildcard.compile_resource(pattern, variables=variables, anything=anything)
     return compiled is not None and wildcard.matches(compiled, resource)

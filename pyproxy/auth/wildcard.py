@@ -34,8 +34,10 @@ def compile_action(pattern: str) -> Pattern:
 
 
 @lru_cache(maxsize=1024)
-def compile_resource(pattern: str, *, variables: bool) -> Pattern | None:
+def compile_resource(pattern: str, *, variables: bool, anything: bool = False) -> Pattern | None:
     """The pattern of a Resource; None if it has a policy variable, whose value nobody knows.
+
+    With `anything` a variable stands for any characters instead.
 
     Wildcards match within the segment between two colons, except for a `*` at a segment's end,
     which may go on beyond (IAM User Guide, "Resource"). `variables` says whether the policy's
@@ -47,10 +49,11 @@ def compile_resource(pattern: str, *, variables: bool) -> Pattern | None:
         character = pattern[position]
         if variables and pattern.startswith("${", position):
             escaped = _ESCAPED.get(pattern[position : position + _LONGEST_ESCAPE])
-            if escaped is None:
+            if escaped is None and not anything:
                 return None
-            tokens.append(escaped)
-            position += _LONGEST_ESCAPE
+            tokens.append(escaped or Wild.ALL)
+            closing = pattern.find("}", position)
+            position = closing + 1 if closing >= 0 else len(pattern)
             continue
         position += 1
         if character == "*":

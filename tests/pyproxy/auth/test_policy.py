@@ -90,10 +90,40 @@ def test_an_explicit_deny_wins_in_any_order_and_policy(order: int) -> None:
     assert "statement 'NotHim' denies" in verdict.cause
 
 
-def test_a_deny_with_a_condition_never_matches() -> None:
-    """AU-38: stated in the documentation, because it may surprise."""
+@pytest.mark.parametrize(
+    ("denying", "cause"),
+    [
+        pytest.param(
+            {"Condition": {"NotIpAddress": {"aws:SourceIp": "10.0.0.0/8"}}},
+            "has a Condition, and RDS Proxy supports no condition keys",
+            id="a condition",
+        ),
+        pytest.param(
+            {"Resource": "arn:aws:rds-db:*:*:dbuser:*/${aws:username}"},
+            "has a policy variable in its Resource",
+            id="a variable in Resource",
+        ),
+        pytest.param(
+            {"NotResource": "arn:aws:rds-db:*:*:dbuser:*/${aws:username}"},
+            "has a policy variable in its NotResource",
+            id="a variable in NotResource",
+        ),
+    ],
+)
+def test_a_deny_that_is_not_understood_denies(denying: dict[str, Any], cause: str) -> None:
+    """AU-38: what can't be evaluated lets nobody in, be it Allow or Deny."""
+    verdict = evaluate(statement(), statement("Deny", **denying))
+    assert not verdict.allowed
+    assert "statement 2 denies" in verdict.cause
+    assert f"it {cause}" in verdict.cause
+
+
+def test_a_deny_of_something_else_is_none_whatever_its_condition() -> None:
+    condition = {"Bool": {"aws:SecureTransport": "false"}}
     assert evaluate(
-        statement(), statement("Deny", Condition={"Bool": {"aws:SecureTransport": "false"}})
+        statement(),
+        statement("Deny", Action="s3:*", Condition=condition),
+        statement("Deny", Resource="arn:aws:s3:::${aws:username}", Condition=condition),
     ).allowed
 
 
