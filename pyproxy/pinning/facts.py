@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from pyproxy.pinning import commands
-from pyproxy.pinning.sql import NAME, SYMBOL, WORD, Token
+from pyproxy.pinning.sql import LITERAL, NAME, SYMBOL, WORD, Token
 
 
 class Act(NamedTuple):
@@ -36,8 +36,10 @@ _ONLY_MENTION: Final = commands.first_words(commands.MENTION) - commands.first_w
 _QUERIES: Final = frozenset({"select", "with", "values", "table"})
 _TEMPORARY: Final = frozenset({"temp", "temporary", "unlogged", "global", "local"})
 _OFF: Final = frozenset({"false", "off", "0"})
-_TRUE: Final = frozenset({"true", "t", "on", "yes", "1"})
-_BOOLEAN: Final[tuple[list[str], ...]] = ([], [":", ":", "bool"], [":", ":", "boolean"])
+# PostgreSQL's bool.c: any beginning of a word that is no beginning of another.
+_TRUE: Final = frozenset({"t", "tr", "tru", "true", "y", "ye", "yes", "on", "1"})
+_BOOLEAN: Final = frozenset({"bool", "boolean"})
+_NAMED: Final = (["is_local", "=", ">"], ["is_local", ":", "="])
 
 
 def read(tokens: Sequence[Token]) -> Facts:
@@ -147,7 +149,7 @@ def is_call(tokens: Sequence[Token], index: int) -> bool:
 def ends_with_true(tokens: Sequence[Token], opening: int) -> bool:
     """Is the last of three arguments the literal true? The parenthesis opens at `opening`."""
     depth = commas = 0
-    third: list[str] = []
+    third: list[Token] = []
     for token in tokens[opening:]:
         if token.kind == SYMBOL:
             depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(token.text, 0)
@@ -157,8 +159,30 @@ def ends_with_true(tokens: Sequence[Token], opening: int) -> bool:
                 commas += 1
                 continue
         if commas == 2:
-            third.append(token.text.strip("'").lower())
-    return bool(third) and third[0] in _TRUE and third[1:] in _BOOLEAN
+            third.append(token)
+    named = [token.text for token in third[:3]]
+    return _is_true(third[3:] if named in _NAMED else third)
+
+
+def _is_true(tokens: Sequence[Token], *, cast: bool = False) -> bool:
+    """Is an expression the literal true, in parentheses or with a cast, perhaps?"""
+    texts = [token.text for token in tokens]
+    if texts[:1] == ["("] and texts[-1:] == [")"]:
+        return _is_true(tokens[1:-1], cast=cast)
+    if texts[-3:-1] == [":", ":"] and texts[-1] in _BOOLEAN:
+        return _is_true(tokens[:-3], cast=True)
+    if texts[:2] == ["cast", "("] and texts[-3:-2] == ["as"] and texts[-2] in _BOOLEAN:
+        return _is_true(tokens[2:-3], cast=True)
+    if len(tokens) == 2 and word(tokens, 0) in _BOOLEAN:
+        return tokens[1].kind == LITERAL and _is_true(tokens[1:])
+    if len(tokens) != 1:
+        return False
+    (token,) = tokens
+    if token.kind != LITERAL:
+        return word(tokens, 0) == "true"
+    if token.text[:1] != "'":
+        return cast and token.text == "1"
+    return token.text.strip("'").strip(" \t\n\r\f\v").lower() in _TRUE
 
 
 def word(tokens: Sequence[Token], index: int) -> str:

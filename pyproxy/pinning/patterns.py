@@ -23,6 +23,9 @@ _A_NAME: Final = frozenset({"<name>"})
 SPECIAL: Final = frozenset({_GAP, _A_LITERAL, _A_NAME, frozenset({"."})})
 _PART: Final = re.compile(r"\[([^\]]+)\]|(\S+)")
 
+# The schema that pg_temp stands for in a session (PIN-PG-28).
+_SESSIONS_OWN: Final = re.compile(r"pg_temp_[0-9]+")
+
 # Reserved words that may stand where a name is expected, because the name is missing.
 _CLAUSES: Final = frozenset(
     [
@@ -81,7 +84,9 @@ def _is(token: Token, choice: frozenset[str], following: tuple[frozenset[str], .
         return token.kind == LITERAL
     if choice == _A_NAME:
         return token.kind == NAME or (token.kind == WORD and token.text not in _CLAUSES)
-    if token.text not in choice:
+    if token.text not in choice and not (
+        "pg_temp" in choice and _SESSIONS_OWN.fullmatch(token.text)
+    ):
         return False
     # A quoted word is no keyword; before a dot a name is meant.
     return token.kind in (WORD, SYMBOL) or (

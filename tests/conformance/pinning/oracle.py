@@ -6,6 +6,7 @@ never told the same thing. Source: PostgreSQL's parsenodes.h, as pgparse gives t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -160,7 +161,7 @@ def _filled(node: Node) -> Iterator[str]:
     into = node["into"]
     if into["rel"].get("relpersistence") == "t":
         yield "PIN-PG-03"
-    if into["rel"].get("schemaname") == "pg_temp":
+    if _is_temporary(into["rel"].get("schemaname")):
         yield "PIN-PG-28"
     if "ExecuteStmt" in node["query"]:
         yield "PIN-PG-02"
@@ -181,7 +182,7 @@ def _into(node: Node) -> Iterator[str]:
     relation = node.get("intoClause", {}).get("rel", {})
     if relation.get("relpersistence") == "t":
         yield "PIN-PG-21"
-    if relation.get("schemaname") == "pg_temp":
+    if _is_temporary(relation.get("schemaname")):
         yield "PIN-PG-28"
 
 
@@ -209,16 +210,19 @@ def _function(call: Node) -> Iterator[str]:
         yield _BY_FUNCTION[names[-1]]
 
 
-def _is_true(argument: Node) -> bool:
+def _is_true(argument: Node, *, cast: bool = False) -> bool:
     """A literal true, perhaps cast."""
+    argument = argument.get("NamedArgExpr", {}).get("arg", argument)
     if "TypeCast" in argument:
         type_name = argument["TypeCast"]["typeName"]["names"][-1]["String"]["sval"]
-        return type_name in ("bool", "boolean") and _is_true(argument["TypeCast"]["arg"])
+        return type_name in ("bool", "boolean") and _is_true(argument["TypeCast"]["arg"], cast=True)
     constant = argument.get("A_Const", {})
     if "boolval" in constant:
         return bool(constant["boolval"].get("boolval", False))
-    text = constant.get("sval", {}).get("sval", "").lower()
-    return text in ("true", "t", "on", "yes", "1")
+    if cast and "ival" in constant:
+        return bool(constant["ival"].get("ival", 0) == 1)
+    text = constant.get("sval", {}).get("sval", "").strip().lower()
+    return text in ("on", "1") or (text != "" and any(w.startswith(text) for w in ("true", "yes")))
 
 
 def _in_pg_temp(name: Node) -> bool:
@@ -227,8 +231,12 @@ def _in_pg_temp(name: Node) -> bool:
         name = name["names"]
     if isinstance(name, list):
         parts = [part.get("String", {}).get("sval") for part in name]
-        return len(parts) > 1 and parts[-2] == "pg_temp"
-    return isinstance(name, dict) and name.get("schemaname") == "pg_temp"
+        return len(parts) > 1 and _is_temporary(parts[-2])
+    return isinstance(name, dict) and _is_temporary(name.get("schemaname"))
+
+
+def _is_temporary(schema: object) -> bool:
+    return re.fullmatch(r"pg_temp(_\d+)?", str(schema)) is not None
 
 
 _READERS: Final[dict[str, Callable[[Node], Iterator[str]]]] = {
