@@ -24,6 +24,7 @@ from tests.support.bench_of_aws import (
     aws_bench,
     secret_text,
 )
+from tests.support.messages import Query
 from tests.support.moto_server import client
 from tests.support.postgres import PASSWORD, Postgres
 from tests.support.proxy import ROOT
@@ -70,7 +71,7 @@ def first_event(bench: Bench) -> str:
 
 
 def test_no_secret_is_told(postgres: Postgres, bench: Bench) -> None:
-    """Logins of every kind that fail and succeed, rotation, reloads good and bad, and every page."""
+    """Logins of all kinds that fail and succeed, pins, rotation, reloads good and bad, and every page."""
     proxy = bench.proxy
     heard: list[str] = []
     tokens = [bench.token(key=key) for key in bench.keys.values()]
@@ -80,6 +81,10 @@ def test_no_secret_is_told(postgres: Postgres, bench: Bench) -> None:
             wire = stack.enter_context(bench.login(user, PASSWORD))
             wire.query("SET work_mem = '1MB'")
             heard.append(refused(bench, user, TYPED))
+        # A password whose quote never ends pins, and is a value all the same (LG-05).
+        for start in ("'", "$a$", "/*", "E'\\'"):
+            with bench.login("app", PASSWORD) as wire:
+                wire.ask(Query(f"SET app.password = {start}{TYPED}"))
         for token in tokens:
             try:
                 stack.enter_context(bench.login("iam_user", token))
