@@ -155,6 +155,11 @@ def part_with(transport: asyncio.Transport, linger: float) -> None:
     if transport.is_closing():
         return
     transport.close()
+    cut_later(transport, linger)
+
+
+def cut_later(transport: asyncio.Transport, linger: float) -> None:
+    """Of a connection that is being closed: give its last words `linger` seconds to arrive."""
     if transport.get_write_buffer_size():
         asyncio.get_running_loop().call_later(linger, transport.abort)
 

@@ -78,7 +78,8 @@ class Md5Exchange:
         assert login.secret is not None, "a password needs a secret"
         self._login = login
         self._salt = os.urandom(4)
-        user, password = login.user.encode(), login.secret.password.encode()
+        user = login.user.encode("utf-8", "surrogateescape")
+        password = login.secret.password.encode()
         self._expected = md5_password(user, password, self._salt)
 
     def challenge(self) -> bytes:

@@ -27,7 +27,12 @@ from pyproxy.pinning.classifier import Pin
 from pyproxy.pooling.pool import PoolKey
 from pyproxy.postgres.endpoint import Endpoint
 from pyproxy.postgres.gate import Gate
-from pyproxy.postgres.parameters import Requested, reported_application_name, requested
+from pyproxy.postgres.parameters import (
+    Requested,
+    reported_application_name,
+    requested,
+    settable_application_name,
+)
 from pyproxy.postgres.server import ServerConnection
 from pyproxy.postgres.servers import Servers
 from pyproxy.postgres.session import LINGER
@@ -238,7 +243,11 @@ class _Visit:
         if message.minor > 0 or wanted.unknown_protocol_options:
             greeting.stream.write(
                 backend.NegotiateProtocolVersion(
-                    0, tuple(name.encode() for name in wanted.unknown_protocol_options)
+                    0,
+                    tuple(
+                        name.encode("utf-8", "surrogateescape")
+                        for name in wanted.unknown_protocol_options
+                    ),
                 ).encode()
             )
         return wanted
@@ -308,23 +317,23 @@ class _Visit:
     ) -> None:
         """The server's proof, AuthenticationOk, the settings, ReadyForQuery; the session begins."""
         endpoint = self._endpoint
+        version = reported.get("server_version", "")
+        name = wanted.application_name
         kind = WatchedRelay if "leak_guard" in self._gate.extensions else ShortWalk
         session = kind(
             self.id,
             endpoint,
             home,
             home.pools.pool(key),
-            application_name=wanted.application_name,
+            application_name=None if name is None else _one_object(name, version),
             conforming=reported.get("standard_conforming_strings") != "off",
             tls=greeting.tls,
             now=self._loop.time(),
             pin_on_borrow=_startup_pin(wanted),
         )
         settings = dict(reported)
-        if wanted.application_name is not None:
-            settings["application_name"] = reported_application_name(
-                wanted.application_name, reported.get("server_version", "")
-            )
+        if name is not None:
+            settings["application_name"] = reported_application_name(name, version)
         words = [proof, _AUTHENTICATED, _as_reports(tuple(settings.items()))]
         if "cancel_requests" in self._gate.extensions:
             session.cancel_key = endpoint.cancel_keys.issue(session)
@@ -423,6 +432,15 @@ def _acknowledge(sock: socket.socket) -> None:
     if option is not None:
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, option, 1)
+
+
+@functools.lru_cache(maxsize=1024)
+def _one_object(application_name: str, server_version: str) -> str:
+    """The same object for all clients of that name: the relay compares names by identity.
+
+    Only of those that are logged in: `sys.intern` would keep what anybody sends (Python 3.12).
+    """
+    return settable_application_name(application_name, server_version)
 
 
 @functools.lru_cache(maxsize=64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple
 
@@ -50,8 +49,7 @@ def requested(parameters: Mapping[str, str], extensions: Collection[str] = ()) -
     for name, value in parameters.items():
         known = _ALLOWED.get(name.lower())
         if known == "application_name":
-            # One object for all clients of that name: the relay compares names by identity.
-            application_name = sys.intern(value)
+            application_name = value
         elif known is not None:
             pooled[known] = value
         elif name.startswith("_pq_."):
@@ -81,6 +79,15 @@ def _check_beyond(name: str, extensions: Collection[str]) -> None:
     raise errors.option_unsupported(name)
 
 
+def settable_application_name(name: str, server_version: str) -> str:
+    """The name as SQL can have it; the same, but for bytes that are no UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return reported_application_name(name, server_version)
+    return name
+
+
 def reported_application_name(name: str, server_version: str) -> str:
     """What PostgreSQL reports for an application_name: cut to 63 bytes, plain ASCII.
 
@@ -89,7 +96,9 @@ def reported_application_name(name: str, server_version: str) -> str:
     """
     major = re.match(r"\d+", server_version)
     hexadecimal = major is None or int(major.group()) >= 16
-    cut = name.encode()[:_NAME_BYTES].decode(errors="ignore").encode()
+    cut = name.encode("utf-8", "surrogateescape")
+    if len(cut) > _NAME_BYTES:
+        cut = cut[:_NAME_BYTES].decode(errors="ignore").encode()
     return "".join(
         chr(byte) if 32 <= byte < 127 else (f"\\x{byte:02x}" if hexadecimal else "?")
         for byte in cut

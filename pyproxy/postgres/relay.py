@@ -181,8 +181,14 @@ class Relay(RefusedWrites):
         self._tail = data[pos:]
         if size - pos >= 5:
             tag, length = read_header(data, pos)
-            # Of a Bind only the names are waited for, however long it is.
-            self._need = size - pos + 1 if tag == frontend.BIND else 1 + length
+            if tag == frontend.BIND:
+                # Only the names are waited for, however long it is.
+                self._need = size - pos + 1
+            elif length > HOLD_LIMIT and (tag == frontend.QUERY or tag == frontend.PARSE):
+                # Only as much as `_streams` wants.
+                self._need = SMALL_MESSAGE + 1
+            else:
+                self._need = 1 + length
         else:
             self._need = 5
 

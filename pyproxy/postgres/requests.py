@@ -21,8 +21,9 @@ from protocol.postgres.conversation import (
     OWED_QUERY,
 )
 from pyproxy.pinning.classifier import CLEAN
+from pyproxy.postgres.headers import SMALL_MESSAGE
 from pyproxy.postgres.prepared import STALL, Naming, Rewritten
-from pyproxy.postgres.session import Session
+from pyproxy.postgres.session import HOLD_LIMIT, Session
 
 if TYPE_CHECKING:
     from pyproxy.pinning.classifier import Verdict
@@ -71,7 +72,7 @@ class Requests(Session):
         if conversation.skipping:
             return b"", end
         if tag == frontend.QUERY:
-            return self._on_query(server, data, pos, end, size)
+            return self._on_query(server, data, pos, end)
         if tag == frontend.EXECUTE:
             return self._on_execute(server, data, pos, end)
         if tag == frontend.BIND:
@@ -110,17 +111,17 @@ class Requests(Session):
         return b"", end
 
     def _on_query(
-        self, server: ServerConnection, data: bytes, pos: int, end: int, size: int
+        self, server: ServerConnection, data: bytes, pos: int, end: int
     ) -> Rewritten | None:
         """Query: a sync point of its own, judged statement by statement (PIN-PG-31)."""
         endpoint = self.endpoint
-        if end <= size:
+        if end - pos - 1 > HOLD_LIMIT:
+            text = _head(data, pos)
+            verdict = endpoint.classifier.oversized(text)
+        else:
             # Without even the NUL that ends it, it has no text.
             text = data[pos + 5 : end - 1] if end > pos + 5 else b""
             verdict = endpoint.classifier.judge(text, standard_conforming_strings=self.conforming)
-        else:
-            text = data[pos + 5 : size]
-            verdict = endpoint.classifier.oversized(text)
         if verdict is not CLEAN and self._must_wait(server, verdict):
             return STALL
         self.statements_seen += 1
@@ -146,11 +147,11 @@ class Requests(Session):
     ) -> Rewritten | None:
         """Parse announces (PS-06, L-05); one too long to remember keeps its server instead."""
         naming = self._names()
-        if end > size:
-            verdict = self.endpoint.classifier.oversized(data[pos + 5 : size])
+        if end - pos - 1 > HOLD_LIMIT:
+            verdict = self.endpoint.classifier.oversized(_head(data, pos))
             if verdict.pin is not None:
                 self._pin(server, verdict.pin)
-            return naming.parse_oversized(server, data, pos, size, end - pos - 1)
+            return naming.parse_oversized(server, data, pos, min(end, size), end - pos - 1)
         keeps = self.keeps_server
         answer = naming.parse(server, data, pos, end, conforming=self.conforming, keeps=keeps)
         if answer is STALL:
@@ -255,6 +256,11 @@ class Requests(Session):
         if naming is None:
             naming = self.naming = Naming(self.endpoint.catalog)
         return naming
+
+
+def _head(data: bytes, pos: int) -> bytes:
+    """What is looked at of a Query or Parse of more than HOLD_LIMIT, however it arrives."""
+    return data[pos + 5 : pos + 5 + SMALL_MESSAGE]
 
 
 def _portal(data: bytes, pos: int, end: int) -> bytes:

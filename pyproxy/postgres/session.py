@@ -19,7 +19,7 @@ from protocol.postgres.quoting import literal
 from pyproxy import errors
 from pyproxy.errors import ProxyError
 from pyproxy.pinning.classifier import Pin
-from pyproxy.stream import part_with
+from pyproxy.stream import cut_later, part_with
 
 if TYPE_CHECKING:
     from pyproxy.pinning.classifier import Verdict
@@ -203,6 +203,7 @@ class Session(asyncio.Protocol, ABC):
     def eof_received(self) -> None:
         """The client has closed its side: so do we, behind what it has been answered."""
         self.endpoint.turn.flush()
+        cut_later(self.transport, LINGER)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone, politely or not."""
@@ -393,8 +394,7 @@ class Session(asyncio.Protocol, ABC):
         """The client has said Terminate: what it asked for before still runs."""
         self.endpoint.log.client_requested_close(self.id)
         self.endpoint.turn.flush()
-        if not self.transport.is_closing():
-            self.transport.close()
+        part_with(self.transport, LINGER)
         self._end(requests_stand=True)
 
     def _end(self, *, requests_stand: bool) -> None:

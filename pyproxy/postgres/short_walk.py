@@ -38,7 +38,7 @@ from protocol.postgres.conversation import (
     Owed,
 )
 from protocol.postgres.framing import HEADER, LENGTH_BYTES, read_header
-from pyproxy.pinning.classifier import CLEAN
+from pyproxy.pinning.classifier import CLEAN, STATEMENT_LIMIT
 from pyproxy.postgres.relay import SHORTEST_COMPLETE, Relay, is_telling
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ _DESCRIPTIONS: Final = (backend.ROW_DESCRIPTION, backend.NO_DATA)
 _READY: Final = backend.ReadyForQuery(IDLE).encode()[:-1]
 _READY_SIZE: Final = len(_READY) + 1
 _HEADER_SIZE: Final = HEADER.size
+# A longer text is judged anew each time: once is enough, and the long walk has to.
+_LONGEST: Final = STATEMENT_LIMIT
 # A command tag with its ReadyForQuery: the shortest, and the longest of the SQL that returns rows.
 _SHORTEST_ENDING: Final = SHORTEST_COMPLETE + _READY_SIZE
 _LONGEST_ENDING: Final = 64
@@ -92,7 +94,7 @@ class ShortWalk(Relay):
 
     def _walk(self, data: bytes) -> None:
         try:
-            if len(data) > _HEADER_SIZE and not self._passing:
+            if _HEADER_SIZE < len(data) <= _LONGEST and not self._passing:
                 tag, length = read_header(data, 0)
                 if tag == frontend.QUERY:
                     if length + 1 == len(data) and self._take_query(data):

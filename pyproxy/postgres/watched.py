@@ -33,9 +33,9 @@ class WatchedRelay(Relay):
         return trail
 
     def _on_query(
-        self, server: ServerConnection, data: bytes, pos: int, end: int, size: int
+        self, server: ServerConnection, data: bytes, pos: int, end: int
     ) -> Rewritten | None:
-        answer = super()._on_query(server, data, pos, end, size)
+        answer = super()._on_query(server, data, pos, end)
         if answer is not STALL:
             self._remember(server.asked)
         return answer

@@ -10,7 +10,7 @@ import pytest
 from pyproxy.postgres.server import ServerConnection
 from pyproxy.postgres.short_walk import ShortWalk
 from tests.support.messages import message
-from tests.support.stage import Stage, Wire, query, ready, result
+from tests.support.stage import Stage, Wire, parse, query, ready, result
 
 
 async def test_what_a_client_has_asked_goes_up_before_its_connection_ends() -> None:
@@ -79,6 +79,58 @@ async def test_what_was_asked_ahead_of_a_goodbye_runs_though_the_client_is_in_li
     assert stage.session.ended
     assert stage.pool.idle == [server]
     assert not stage.endpoint.sessions
+
+
+@pytest.mark.parametrize("end", ["terminate", "end of file"])
+async def test_whoever_takes_nothing_of_its_last_answers_is_cut_off(
+    end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would keep its socket for ever, and no limit counts it any more."""
+    monkeypatch.setattr("pyproxy.postgres.session.LINGER", 0.01)
+    stage = Stage(ShortWalk)
+    stage.down.buffered = 1
+    if end == "terminate":
+        stage.play(True, message(b"X"))
+    else:
+        stage.session.eof_received()
+    async with asyncio.timeout(5):
+        while not stage.down.aborted:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+LONG = b"select 1, 2, 3;" * 40_000
+
+
+@pytest.mark.parametrize("first", [6, 500, 5_000, 9_999, 20_000, len(LONG) + 6])
+@pytest.mark.parametrize("kind", ["query", "parse"])
+async def test_a_text_over_the_limit_streams_and_pins_however_it_is_cut(
+    first: int, kind: str
+) -> None:
+    """PIN-ALL-01: neither its time nor its verdict is TCP's to decide."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk)
+    sent = query(LONG) if kind == "query" else parse(b"", LONG)
+    stage.play(True, sent[:first])
+    stage.play(True, sent[first:10_007])
+    assert stage.up.written == sent[: max(first, 10_007)]
+    stage.play(True, sent[max(first, 10_007) :])
+    assert stage.up.written == sent
+    pin = stage.session.pin
+    assert pin is not None
+    assert pin.rule == "PIN-ALL-01"
+
+
+async def test_a_text_over_the_limit_that_had_to_wait_is_judged_by_its_head_too() -> None:
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk)
+    server = stage.pool.take()
+    assert server is not None
+    for start in range(0, len(LONG), 100_000):
+        stage.play(True, query(LONG)[start : start + 100_000])
+    server.pools.release(stage.pool, server)
+    pin = stage.session.pin
+    assert pin is not None
+    assert pin.rule == "PIN-ALL-01"
 
 
 async def test_a_copy_whose_client_has_said_goodbye_gives_its_server_back() -> None:

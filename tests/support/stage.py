@@ -33,6 +33,9 @@ class Wire:
         self.closed = False
         # Is it read?
         self.reading = True
+        # How much the peer has not taken yet.
+        self.buffered = 0
+        self.aborted = False
 
     def write(self, data: bytes) -> None:
         if not self.closed:
@@ -42,6 +45,9 @@ class Wire:
         self.closed = True
 
     write_eof = close
+
+    def abort(self) -> None:
+        self.aborted = True
 
     def pause_reading(self) -> None:
         self.reading = False
@@ -56,7 +62,7 @@ class Wire:
         return False
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.buffered
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_: None
