@@ -61,6 +61,18 @@ def test_the_proxy_is_not_root_and_its_number_is_known_to_the_orchestrator() -> 
     assert all(part.isdigit() and int(part) > 0 for part in user.split(":")), user
 
 
+def test_the_standard_library_is_compiled_while_it_may_be_written_to() -> None:
+    """Python's own images ship none of it compiled, and the proxy's user may not write it down."""
+    before = FINAL[: [step.keyword for step in FINAL].index("USER")]
+    commands = [
+        command.strip()
+        for step in before
+        if step.keyword == "RUN"
+        for command in step.value.split("&&")
+    ]
+    assert [c for c in commands if re.fullmatch(r"python -m compileall -q .*/lib/python3\.\*", c)]
+
+
 def test_signals_reach_the_proxy_itself() -> None:
     """In the shell form SIGTERM would end a shell, and clients would be cut off."""
     command = json.loads(only("ENTRYPOINT")) + json.loads(only("CMD"))
