@@ -33,13 +33,14 @@ LABEL org.opencontainers.image.title="PyProxy" \
 # each health check would compile what it imports again. Left out is what no proxy imports.
 RUN python -m compileall -q -x '/(ensurepip|idlelib|site-packages|tkinter|turtledemo)/' \
     /usr/local/lib/python3.*
-# A number, so that Kubernetes' runAsNonRoot can see it; the folder keeps the development CA.
-RUN install -d -o 10001 -g 10001 -m 0750 /var/lib/pyproxy
+# The folder keeps the development CA. Group 0, for OpenShift gives an image a uid of its own and that group.
+RUN install -d -o 10001 -g 0 -m 0770 /var/lib/pyproxy
 COPY --from=build /opt/pyproxy /opt/pyproxy
 COPY config/container.yaml /etc/pyproxy/pyproxy.yaml
 ENV PATH=/opt/pyproxy/bin:$PATH \
     HOME=/var/lib/pyproxy \
     PYTHONUNBUFFERED=1
+# A number, so that Kubernetes' runAsNonRoot can see it. Its own group: group 0 may read more than it needs.
 USER 10001:10001
 VOLUME /var/lib/pyproxy
 EXPOSE 6432 8432

@@ -61,6 +61,19 @@ def test_the_proxy_is_not_root_and_its_number_is_known_to_the_orchestrator() -> 
     assert all(part.isdigit() and int(part) > 0 for part in user.split(":")), user
 
 
+def test_any_user_of_group_0_may_write_to_the_state_folder() -> None:
+    """OpenShift, "Support arbitrary user ids": it runs images as a number of its own, in group 0."""
+    made = next(
+        step.value.split()
+        for step in FINAL
+        if step.keyword == "RUN" and step.value.startswith("install -d")
+    )
+    assert made[-1] == only("VOLUME")
+    assert {"-o": "10001", "-g": "0", "-m": "0770"}.items() <= dict(
+        zip(made[2::2], made[3::2], strict=False)
+    ).items()
+
+
 def test_the_standard_library_is_compiled_while_it_may_be_written_to() -> None:
     """Python's own images ship none of it compiled, and the proxy's user may not write it down."""
     before = FINAL[: [step.keyword for step in FINAL].index("USER")]
