@@ -46,6 +46,6 @@ VOLUME /var/lib/pyproxy
 EXPOSE 6432 8432
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s --retries=3 \
-    CMD ["pyproxy", "healthcheck"]
+    CMD ["pyproxy", "healthcheck", "--config", "/etc/pyproxy/pyproxy.yaml"]
 ENTRYPOINT ["pyproxy"]
 CMD ["run", "--config", "/etc/pyproxy/pyproxy.yaml"]

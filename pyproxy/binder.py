@@ -93,7 +93,7 @@ def bind(text: str, cls: type[T], environment: Mapping[str, str]) -> Bound:
     """Read `text` into a `cls`."""
     binder = _Binder(environment)
     try:
-        node = yaml.compose(_VARIABLE.sub(_hide, text), Loader=yaml.SafeLoader)
+        node = _composed(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
@@ -102,8 +102,6 @@ def bind(text: str, cls: type[T], environment: Mapping[str, str]) -> Bound:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         binder.report(Place(1, 1), "", f"not YAML: {str(error).splitlines()[0]}")
         return Bound(None, binder.problems, binder.places)
-    if node is None:
-        node = yaml.MappingNode("tag:yaml.org,2002:map", [], *_START)
     try:
         value = binder.bind(node, cls, "")
     except RecursionError:
@@ -112,8 +110,31 @@ def bind(text: str, cls: type[T], environment: Mapping[str, str]) -> Bound:
     return Bound(None if binder.problems else value, binder.problems, binder.places)
 
 
+def bind_key(text: str, name: str, cls: type[T], environment: Mapping[str, str]) -> T | None:
+    """Read one key of the top into a `cls`, its defaults if it is not there; None if it is wrong.
+
+    What is wrong beside it does not matter, as long as the text is YAML.
+    """
+    binder = _Binder(environment)
+    try:
+        root = _composed(text)
+        if not isinstance(root, yaml.MappingNode):
+            return None
+        node = next((value for key_node, value in root.value if key_node.value == name), _NOTHING)
+        value: T = binder.bind(node, cls, name)
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return None
+    return None if binder.problems else value
+
+
+def _composed(text: str) -> yaml.Node:
+    """The nodes of a text. Raises YAMLError, RecursionError and ValueError."""
+    node = yaml.compose(_VARIABLE.sub(_hide, text), Loader=yaml.SafeLoader)
+    return _NOTHING if node is None else node
+
+
 _MARK: Final = yaml.Mark("", 0, 0, 0, None, 0)
-_START: Final = (_MARK, _MARK)
+_NOTHING: Final = yaml.MappingNode("tag:yaml.org,2002:map", [], _MARK, _MARK)
 
 
 class _Binder:

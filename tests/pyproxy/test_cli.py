@@ -2,24 +2,35 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from pyproxy.cli import COMMANDS, main
 
 
-def test_a_health_check_loads_nothing_of_the_proxy() -> None:
+@pytest.mark.parametrize(
+    ("words", "loaded"),
+    [(["--url", "http://127.0.0.1:1"], []), (["--config", "port-1.yaml"], ["yaml"])],
+    ids=["url", "config"],
+)
+def test_a_health_check_loads_nothing_of_the_proxy(
+    words: list[str], loaded: list[str], tmp_path: Path
+) -> None:
     """A container runs it every ten seconds."""
+    (tmp_path / "port-1.yaml").write_text("http: {port: 1}")
     program = (
         "import sys; from pyproxy.cli import main; code = main(sys.argv[1:]);"
-        " print(sorted({'asyncio', 'yaml', 'scramp', 'pyproxy.app'} & set(sys.modules)), code)"
+        " costly = {'asyncio', 'yaml', 'scramp', 'pyproxy.app', 'pyproxy.auth'};"
+        " print(sorted(costly & set(sys.modules)), code)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, "healthcheck", "--url", "http://127.0.0.1:1"],
+        [sys.executable, "-c", program, "healthcheck", *words],
         capture_output=True,
         text=True,
+        cwd=tmp_path,
     )
-    assert done.stdout == "[] 1\n"
+    assert done.stdout == f"{loaded} 1\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)

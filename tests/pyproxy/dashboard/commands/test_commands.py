@@ -5,6 +5,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -135,6 +136,55 @@ async def test_an_unhealthy_proxy_says_why(
     captured = capsys.readouterr()
     assert captured.err == "not ready: no target is available: db-a refuses connections\n"
     assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http: {port: PORT}",
+        "http: {host: 0.0.0.0, port: PORT}",
+        "http: {host: localhost, port: '${HTTP_PORT}'}",
+        "http: {port: ${HTTP_PORT}}\nendpoints: {not: a list}\nproxy: ${NOT_SET}",
+    ],
+    ids=["port", "everywhere", "variable", "wrong elsewhere"],
+)
+async def test_a_health_check_asks_where_the_configuration_says(
+    text: str, opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is not finished yet changes nothing, neither for the proxy nor for its health."""
+    config = tmp_path / "pyproxy.yaml"
+    async with opened() as house:
+        port = house.server.url.rpartition(":")[2]
+        monkeypatch.setenv("HTTP_PORT", port)
+        config.write_text(text.replace("port: PORT", f"port: {port}"))
+        assert await run(healthcheck, "--config", str(config)) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("", "http://127.0.0.1:8432"),
+        ("http: {host: '::'}", "http://[::1]:8432"),
+        ("http: {host: 10.0.0.7, port: 1}", "http://10.0.0.7:1"),
+    ],
+    ids=["default", "everywhere", "an address"],
+)
+def test_where_a_proxy_is_asked_about_its_health(text: str, url: str, tmp_path: Path) -> None:
+    (tmp_path / "pyproxy.yaml").write_text(text)
+    assert healthcheck.configured_url(tmp_path / "pyproxy.yaml") == url
+
+
+@pytest.mark.parametrize("text", ["[", "[]", "http: {port: many}", "\0", None])
+def test_a_health_check_of_a_file_that_says_nothing_asks_the_default(
+    text: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "pyproxy.yaml"
+    if text is not None:
+        config.write_text(text)
+    assert healthcheck.configured_url(config) == "http://127.0.0.1:8432"
+    assert capsys.readouterr().err == (
+        f"pyproxy healthcheck: {config} does not tell where, asking http://127.0.0.1:8432\n"
+    )
 
 
 async def test_metrics_are_shown_as_scraped(
