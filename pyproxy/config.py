@@ -106,7 +106,9 @@ class EndpointConfig:
     host: str = key("127.0.0.1", "The address to listen on; `0.0.0.0` for all.")
     port: int = key(6432, "The port to listen on.", low=0, high=65_535)
     public_host: str = key(
-        "", "The name that clients sign tokens for, perhaps with a port. Empty: any of its own."
+        "",
+        "The name that clients sign tokens for, perhaps with a port; a development certificate"
+        " has it too. Empty: any of its own.",
     )
     target_role: str = key(
         "READ_WRITE",

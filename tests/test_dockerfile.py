@@ -8,6 +8,8 @@ from typing import NamedTuple
 import pytest
 import yaml
 
+from pyproxy.config import EndpointConfig
+from pyproxy.config_file import load
 from tests.support.imports import ROOT
 
 
@@ -142,6 +144,31 @@ def test_the_configuration_in_the_image_listens_where_the_image_says() -> None:
     hosts = {endpoint["host"] for endpoint in config["endpoints"]} | {config["http"]["host"]}
     assert hosts == {"0.0.0.0"}, "on loopback a container is reachable by nobody"
     assert config["state_dir"] == only("VOLUME")
+
+
+CONTAINER = ROOT / "config" / "container.yaml"
+
+
+def test_the_page_tells_every_variable_and_its_default() -> None:
+    text = CONTAINER.read_text(encoding="utf-8")
+    settings = text[text.index("\nproxy:") :]
+    variables = dict(re.findall(r"\$\{(\w+)(?::-([^}]*))?\}", settings))
+    page = (ROOT / "docs" / "how-to" / "run-in-docker.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| `(PYPROXY_\w+)` \| (.*?) \|", page, re.MULTILINE))
+    assert told.pop("PYPROXY_SECRET_DATABASE") == "required"
+    assert told.pop("PYPROXY_TARGET_HOST") == "required"
+    assert variables.pop("PYPROXY_TARGET_HOST") == ""
+    assert {name: default.strip("`").replace("empty", "") for name, default in told.items()} == (
+        variables
+    )
+
+
+def test_a_name_for_clients_can_be_set_by_variable() -> None:
+    """It is a name of the certificate; without the variable things are as they are without it."""
+    named = load(CONTAINER, {"PYPROXY_TARGET_HOST": "db", "PYPROXY_PUBLIC_HOST": "pyproxy"})
+    assert named.endpoints[0].public_host == "pyproxy"
+    plain = load(CONTAINER, {"PYPROXY_TARGET_HOST": "db"})
+    assert plain.endpoints[0].public_host == EndpointConfig().public_host
 
 
 @pytest.mark.parametrize("service", ["postgres", "pyproxy"])
