@@ -171,6 +171,15 @@ def test_a_name_for_clients_can_be_set_by_variable() -> None:
     assert plain.endpoints[0].public_host == EndpointConfig().public_host
 
 
+def test_the_database_can_be_verified_by_variables_alone() -> None:
+    variables = {"PYPROXY_TARGET_HOST": "db", "PYPROXY_TARGET_TLS": "verify-full"}
+    variables["PYPROXY_TARGET_ROOT_CERTIFICATE"] = "/etc/pyproxy/ca.pem"
+    (target,) = load(CONTAINER, variables).target_group.targets
+    assert (target.tls, target.root_certificate) == ("verify-full", "/etc/pyproxy/ca.pem")
+    (target,) = load(CONTAINER, {"PYPROXY_TARGET_HOST": "db"}).target_group.targets
+    assert target.root_certificate == ""
+
+
 @pytest.mark.parametrize("service", ["postgres", "pyproxy"])
 def test_compose_publishes_to_this_machine_only(service: str) -> None:
     compose = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
