@@ -27,6 +27,13 @@ def test_every_page_is_found_from_the_map() -> None:
     assert not [page for page in lost if page.name != "index.md"]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_nobody_is_sent_to_another_projects_package(page: Path) -> None:
+    """PyPI's `pyproxy` is somebody else's: ours is installed from a folder, a copy or a wheel."""
+    bare = re.compile(r"\binstall\b[^\n`]*[ '\"]pyproxy(?![\w./-])[^\n`]*")
+    assert not bare.findall(page.read_text(encoding="utf-8"))
+
+
 def test_the_page_of_the_pinning_rules_is_written_from_the_table() -> None:
     page = ROOT / "docs" / "reference" / "pinning-rules.md"
     assert page.read_text() == reference.page(), "python -m pyproxy.pinning.reference"
