@@ -5,8 +5,8 @@
 #     -e PYPROXY_TARGET_HOST=db.internal \
 #     -e PYPROXY_SECRET_DATABASE='{"username": "app", "password": "..."}' pyproxy
 #
-# The settings are those of config/container.yaml; mount another file over
-# /etc/pyproxy/pyproxy.yaml for everything else.
+# The settings are those of config/container.yaml; for everything else mount a folder with a
+# pyproxy.yaml of your own over /etc/pyproxy.
 
 # The full image has the C compiler that the compiled build needs; nothing of it is shipped.
 FROM python:3.13 AS build
