@@ -188,6 +188,12 @@ def test_compose_publishes_to_this_machine_only(service: str) -> None:
     assert not compose["services"][service].get("image", "postgres:17").endswith(":latest")
 
 
+def test_compose_gives_the_proxy_an_init() -> None:
+    """As process 1 it would be given every orphan of the container, and it buries only its own."""
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+    assert compose["services"]["pyproxy"]["init"] is True
+
+
 def test_compose_sets_the_variables_that_the_configuration_requires() -> None:
     text = (ROOT / "config" / "container.yaml").read_text(encoding="utf-8")
     required = set(re.findall(r"\$\{(\w+)\}", text))
