@@ -11,6 +11,7 @@ from tests.support.imports import ROOT
 
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
 _BLOCK = re.compile(r"^```(?:sh|console|shell|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_OTHERS = ("#", "docker", "kubectl", "psql", "python", "git", "pip")
 _OURS = re.compile(r"(?:^|\s)(?:\S*/)?pyproxy (?=[a-z-])")
 
 
@@ -21,7 +22,7 @@ def commands(page: Path) -> list[str]:
         for line in block.replace("\\\n", " ").splitlines():
             shown = line.removeprefix("$ ").strip()
             ours = _OURS.search(f" {shown}")
-            if ours and not shown.startswith(("#", "docker", "psql", "python", "git", "pip")):
+            if ours and not shown.startswith(_OTHERS):
                 found.append(f" {shown}"[ours.end() :])
     return found
 
