@@ -72,8 +72,8 @@ class Hearing:
             return None
         try:
             data = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
-        except OSError:
-            # It has been closed.
+        except (OSError, ValueError):
+            # It has been closed; uvloop's has no descriptor then.
             return None
         info = _INFO.unpack(data)
         outstanding = info[_PROBES] or info[8 + _UNACKED]

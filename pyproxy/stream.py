@@ -19,7 +19,7 @@ from typing import Final, cast
 
 from protocol.postgres.errors import ProtocolError
 from protocol.postgres.framing import HEADER
-from protocol.postgres.startup import SSLRequest
+from protocol.postgres.startup import MAX_STARTUP, SSLRequest
 from pyproxy.keepalive import watch
 
 # No message of a login is longer: tokens with a session token pass 1 kB, certificates don't travel.
@@ -66,13 +66,11 @@ class LoginStream(asyncio.Protocol):
                     return tag, body
             await self._more()
 
-    async def read_startup(self, limit: int) -> bytes:
-        """The next packet without a tag, after its length. Raises as `read` does."""
+    async def read_startup(self) -> bytes:
+        """The next packet without a tag, after its length. Raises as `startup_length` does."""
         while True:
             if len(self._buffer) >= 4:
-                length = int.from_bytes(self._buffer[:4], "big")
-                if length < 8 or length > limit:
-                    raise ProtocolError(f"invalid length of startup packet: {length}")
+                length = startup_length(self._buffer)
                 if len(self._buffer) >= length:
                     body = bytes(self._buffer[4:length])
                     del self._buffer[:length]
@@ -144,6 +142,18 @@ class LoginStream(asyncio.Protocol):
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def startup_length(data: bytes | bytearray) -> int:
+    """The length of the startup packet that begins so, its own four bytes included.
+
+    Raises ConnectionAbortedError for an impossible one. PostgreSQL does not talk to such a peer
+    (backend_startup.c, ProcessStartupPacket): it speaks something else, or has hung up already.
+    """
+    length = int.from_bytes(data[:4], "big")
+    if not 8 <= length <= MAX_STARTUP:
+        raise ConnectionAbortedError(f"invalid length of startup packet: {length}")
+    return length
 
 
 def part_with(transport: asyncio.Transport, linger: float) -> None:

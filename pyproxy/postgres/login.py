@@ -38,7 +38,7 @@ from pyproxy.postgres.servers import Servers
 from pyproxy.postgres.session import LINGER
 from pyproxy.postgres.short_walk import ShortWalk
 from pyproxy.postgres.watched import WatchedRelay
-from pyproxy.stream import LoginStream, part_with
+from pyproxy.stream import LoginStream, part_with, startup_length
 
 # PostgreSQL's own authentication_timeout, in seconds. Waiting for a database connection comes
 # after it, and has a limit of its own: connection_borrow_timeout.
@@ -142,7 +142,7 @@ class _Visit:
         if context is not None and direct and await self._peek(sock) == _TLS_HANDSHAKE:
             return await self._greet_through_tls(sock, context, direct=True)
         for _ in range(_NEGOTIATIONS + 1):
-            head = await self._read_exactly(sock, 8)
+            head = await self._read_head(sock)
             packet = startup.parse_first_packet(head[4:]) if head[:4] == b"\0\0\0\x08" else None
             if isinstance(packet, SSLRequest) and context is not None:
                 await self._loop.sock_sendall(sock, b"S")
@@ -194,7 +194,7 @@ class _Visit:
         return stream
 
     async def _read_startup(self, stream: LoginStream) -> StartupMessage:
-        packet = startup.parse_first_packet(await stream.read_startup(startup.MAX_STARTUP))
+        packet = startup.parse_first_packet(await stream.read_startup())
         if isinstance(packet, CancelRequest):
             await self._gate.cancel(packet)
             raise Cancelled
@@ -206,13 +206,16 @@ class _Visit:
         """The first byte, left where it is: the TLS handshake begins with it."""
         return await self._receive(sock, 1, socket.MSG_PEEK)
 
-    async def _read_exactly(self, sock: socket.socket, count: int) -> bytes:
+    async def _read_head(self, sock: socket.socket) -> bytes:
+        """Exactly eight bytes: a length, which is looked at as soon as it is there, and a code."""
         data = b""
-        while len(data) < count:
-            more = await self._receive(sock, count - len(data))
+        while len(data) < 8:
+            more = await self._receive(sock, 8 - len(data))
             if not more:
                 raise ConnectionResetError("the client closed the connection before its startup")
             data += more
+            if len(data) >= 4:
+                startup_length(data)
         return data
 
     async def _receive(self, sock: socket.socket, count: int, flags: int = 0) -> bytes:

@@ -324,6 +324,7 @@ class ServerConnection(asyncio.Protocol):
         # that the Sync above may still change.
         if conversation.status != IDLE or messages:
             queries = ("ROLLBACK", *queries)
+        self.statements.unnamed = None
         for sql in queries:
             conversation.query(HIDDEN_QUERY)
             messages += frontend.Query(sql.encode()).encode()

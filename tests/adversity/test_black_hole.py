@@ -140,3 +140,15 @@ async def test_the_kernel_is_told() -> None:
         finally:
             stream.transport.close()
             await asyncio.sleep(0)
+
+
+@pytest.mark.both_loops
+async def test_a_closed_connection_is_not_asked() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_connection(asyncio.Protocol, *listening.getsockname())
+        hearing = Hearing(transport.get_extra_info("socket"))
+        assert not hearing.lost(0.0)
+        transport.abort()
+        await asyncio.sleep(0.05)
+        assert not hearing.lost(1000.0)

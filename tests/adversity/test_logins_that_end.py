@@ -78,3 +78,17 @@ def test_who_gives_up_while_a_first_database_connection_is_opened_leaves_nothing
     with proxy.wire() as other:
         assert other.ask(Query("SELECT 1"))
         assert len(proxy.api("clients")["clients"]) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"X\0\0\0\4", b"\0\0\0\4", b"\0\0\0\7abc", b"GET / HTTP/1.1\r\n\r\n", b"\0\1\0\0\0\3\0\0"],
+)
+def test_what_is_no_startup_packet_is_parted_with_at_once_and_in_silence(
+    proxy: Proxy, said: bytes
+) -> None:
+    """As PostgreSQL does: node-postgres says Terminate first when it is ended that early."""
+    with socket.create_connection((proxy.host, proxy.port), timeout=5) as client:
+        client.sendall(said)
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(100) == b""

@@ -10,7 +10,7 @@ import pytest
 from pyproxy.postgres.server import ServerConnection
 from pyproxy.postgres.short_walk import ShortWalk
 from tests.support.messages import message
-from tests.support.stage import Stage, Wire, parse, query, ready, result
+from tests.support.stage import BOUND, PARSED, Stage, Wire, parse, query, ready, result, series
 
 
 async def test_what_a_client_has_asked_goes_up_before_its_connection_ends() -> None:
@@ -96,6 +96,19 @@ async def test_whoever_takes_nothing_of_its_last_answers_is_cut_off(
     async with asyncio.timeout(5):
         while not stage.down.aborted:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
+
+
+async def test_what_the_proxy_asks_a_server_itself_drops_its_unnamed_statement() -> None:
+    """The look of leak_guard, a reset: each simple query drops it."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk)
+    stage.play(True, series())
+    stage.play(False, PARSED + BOUND + result() + ready())
+    assert stage.server.statements.unnamed is not None
+    stage.pool.withdraw(stage.server)
+    stage.server.reset(("SELECT 1",), lambda _: None)
+    assert stage.server.statements.unnamed is None
+    stage.play(False, result() + ready())
 
 
 LONG = b"select 1, 2, 3;" * 40_000
