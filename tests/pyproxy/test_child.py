@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import subprocess
@@ -33,9 +34,11 @@ async def test_a_worker_runs_nothing_of_the_current_folder() -> None:
     logs.configure(said)
     try:
         config = Config(target_group=TargetGroupConfig(targets=()))
-        member = await Member.hire(Welcome(1, config, log_as_json=False, monitored=False))
-        assert await member.channel.receive() is None
-        await member.bury()
+        member = await Member.hire(1)
+        member.send(Welcome(1, config, log_as_json=False, monitored=False))
+        async with asyncio.timeout(30):
+            assert await member.channel.receive() is None
+            await member.bury()
     finally:
         logs.configure(None)
     # It has come as far as the proxy that it should be.
