@@ -159,7 +159,8 @@ class ClientCounters:
         self.queries_tls = 0
         # From wanting a server to having it, at once or after waiting (M-13).
         self.borrow_latency: Final = Histogram()
-        # From the simple query received to its ReadyForQuery sent to the client (M-27).
+        # From the simple query received to its ReadyForQuery sent to the client (M-27): with its
+        # wait for a server.
         self.query_response_latency: Final = Histogram()
         # The same for the extended protocol: one query per Execute, one latency per Sync.
         self.extended_queries = 0

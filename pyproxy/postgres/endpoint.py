@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from pyproxy.logs import EventLog
-from pyproxy.metrics.counters import ClientCounters
+from pyproxy.metrics.counters import ClientCounters, Histogram
 from pyproxy.pinning.classifier import Classifier, Pin, Verdict
 from pyproxy.pinning.ledger import Ledger, PinFacts
 from pyproxy.postgres.cancel import CancelKeys
@@ -79,7 +79,8 @@ class Endpoint:
     def waited(self, session: Session, server: ServerConnection) -> None:
         """A server was lent after a wait."""
         server.target_counters.borrow_requests += 1
-        self.counters.borrow_latency.observe(self._clock() - session.waiting_since)
+        server.waited = self._clock() - session.waiting_since
+        self.counters.borrow_latency.observe(server.waited)
 
     def borrow_aborted(self, home: Servers) -> None:
         """A wait ended without a server: too long, refused, or the client is gone (M-22)."""
@@ -97,10 +98,12 @@ class Endpoint:
             counters.queries_tls += 1
 
     def query_answered(self, server: ServerConnection, seconds: float) -> None:
-        """Its ReadyForQuery has gone to the client (M-23, M-27)."""
-        self.counters.query_response_latency.observe_too(
-            server.target_counters.query_response_latency, seconds
-        )
+        """Its ReadyForQuery has gone to the client; M-27 counts the wait for a server, M-23 not."""
+        database = server.target_counters.query_response_latency
+        if server.waited:
+            self._after_wait(server, seconds, self.counters.query_response_latency, database)
+        else:
+            self.counters.query_response_latency.observe_too(database, seconds)
 
     def execute_received(self, session: Session) -> None:
         """An Execute: AWS does not count it among the queries (M-31)."""
@@ -110,10 +113,19 @@ class Endpoint:
             counters.extended_queries_tls += 1
 
     def pipeline_answered(self, server: ServerConnection, seconds: float) -> None:
-        """The ReadyForQuery of extended queries has gone to the client."""
-        self.counters.extended_response_latency.observe_too(
-            server.target_counters.extended_response_latency, seconds
-        )
+        """The ReadyForQuery of extended queries has gone to the client; as `query_answered`."""
+        database = server.target_counters.extended_response_latency
+        if server.waited:
+            self._after_wait(server, seconds, self.counters.extended_response_latency, database)
+        else:
+            self.counters.extended_response_latency.observe_too(database, seconds)
+
+    def _after_wait(
+        self, server: ServerConnection, seconds: float, own: Histogram, database: Histogram
+    ) -> None:
+        own.observe(server.waited + seconds)
+        database.observe(seconds)
+        server.waited = 0.0
 
     def repeated(self, session: Session, queries: int, executes: int) -> None:
         """So many are about to be received once more; the client has sent them once."""

@@ -100,6 +100,7 @@ class ServerConnection(asyncio.Protocol):
         "target_counters",
         "tls",
         "transport",
+        "waited",
     )
 
     def __init__(
@@ -150,8 +151,9 @@ class ServerConnection(asyncio.Protocol):
         self.key = key
         self.conversation = Conversation()
         self.statements = ServerStatements(statement_limit, counters)
-        # Who has borrowed it.
+        # Who has borrowed it, and how long the first request waited for that, in seconds.
         self.session: Session | None = None
+        self.waited = 0.0
         # The start of a message that is looked at only when whole.
         self.tail = b""
         # Bytes of the current message still to come, forwarded as they come; or going nowhere.

@@ -165,9 +165,9 @@ class Servers:
             self.hold()
             for task in self._opening:
                 task.cancel()
-            self.expire_servers("its target has another role now")
+            self.expire_servers(why := "its target has another role now")
             if role != self.role:
-                self._part_with_keepers("its target has another role now")
+                self._part_with_keepers(why)
             self.role, self.epoch = role, epoch
 
     def resume(self) -> None:
@@ -211,8 +211,7 @@ class Servers:
 
     def _was_opening(self, pool: Pool[ServerConnection], task: asyncio.Task[None]) -> None:
         self._opening.discard(task)
-        if task.cancelled():
-            # Its epoch has ended, or the proxy stops; it may not even have begun.
+        if task.cancelled():  # Maybe before it has begun.
             self.pools.open_failed(pool, "it is not wanted any more", None)
             self._try_again(pool)
 
@@ -373,6 +372,7 @@ class Servers:
 
     def release(self, server: ServerConnection) -> None:
         """A server at rest comes back."""
+        server.waited = 0.0
         if server.cancels:
             # It is in use by the cancel request on its way; `cancel` gives it back (invariant 1).
             server.pool.withdraw(server)

@@ -98,6 +98,35 @@ async def test_whoever_takes_nothing_of_its_last_answers_is_cut_off(
             await asyncio.sleep(0.005)
 
 
+@pytest.mark.parametrize(
+    ("asked", "answer", "name"),
+    [
+        (query(b"SELECT 1"), b"", "query_response_latency"),
+        (series(), PARSED + BOUND, "extended_response_latency"),
+    ],
+    ids=["simple", "extended"],
+)
+async def test_the_wait_for_a_server_is_in_the_client_s_latency_and_not_in_the_database_s(
+    asked: bytes, answer: bytes, name: str
+) -> None:
+    """M-27, M-23; only the request that has waited."""
+    stage = Stage(ShortWalk)
+    server = stage.pool.take()
+    assert server is not None
+    stage.play(True, asked)
+    await asyncio.sleep(0.06)
+    server.pools.release(stage.pool, server)
+    own = getattr(stage.endpoint.counters, name)
+    database = getattr(server.target_counters, name)
+    for _ in range(2):
+        stage.play(False, answer + result() + ready())
+        assert (own.count, own.total - database.total) == (
+            database.count,
+            pytest.approx(0.06, abs=0.04),
+        )
+        stage.play(True, asked)
+
+
 async def test_what_the_proxy_asks_a_server_itself_drops_its_unnamed_statement() -> None:
     """The look of leak_guard, a reset: each simple query drops it."""
     await asyncio.sleep(0)
