@@ -15,7 +15,7 @@ from tests.support.messages import Query
 from tests.support.pair import Pair, make_pair
 from tests.support.postgres import PASSWORD, Postgres, temporary_folder
 from tests.support.proxy import Proxy
-from tests.support.wire import Wire, errors_of
+from tests.support.wire import ClosedByPeer, Wire, errors_of
 
 pytestmark = [pytest.mark.adversity, pytest.mark.timeout(180)]
 
@@ -188,11 +188,17 @@ def test_a_promoted_reader_serves_writers_and_its_readers_wait_for_another(
         proxy = stack.enter_context(pair.proxy(tmp_path, endpoints=ENDPOINTS))
         readers = Readers(proxy, stack)
         client, writer = readers.come(), stack.enter_context(proxy.wire())
-        assert port_of(client) == pair.standby.port
+        pinned = readers.come()
+        pinned.query("SET my.setting = 'kept'")
+        assert port_of(client) == port_of(pinned) == pair.standby.port
         writer.query("CREATE TABLE r_moved (n int)")
         pair.primary.cluster.kill()
         writer.query("INSERT INTO r_moved VALUES (1)")
         assert port_of(writer) == pair.standby.port
+        # FO-04, FO-05: one that keeps its reader must not go on where writers are now.
+        with pytest.raises((ClosedByPeer, ConnectionError)):
+            pinned.ask(Query("INSERT INTO r_moved VALUES (2)"))
+        assert writer.value("SELECT count(*) FROM r_moved") == "1"
         client.send(Query("SELECT inet_server_port(), pg_is_in_recovery()"))
         # The slot was made by the proxy; without it the old primary would not stream.
         proxy.wait_for_log("Slot .* on db-b waits for the old primary", 20)
