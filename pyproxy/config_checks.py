@@ -76,6 +76,8 @@ def _targets(config: Config) -> Found:
                 f"{path}.host",
                 "it is neither an address, a host name nor the absolute path of a socket's folder",
             )
+        elif target.host.count(":") == 1:
+            yield f"{path}.host", "the port has a key of its own, `port`"
 
 
 def _names(config: Config) -> Found:

@@ -97,7 +97,7 @@ class MotoKeys:
             import boto3  # noqa: PLC0415 - the extra `aws`
             from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
         except ImportError:
-            raise MotoError("boto3 is not installed: install pyproxy[aws]") from None
+            raise MotoError("boto3 is not installed") from None
         client: _IamClient = boto3.session.Session().client(
             "iam",
             region_name="us-east-1",

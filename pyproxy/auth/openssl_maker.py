@@ -51,7 +51,7 @@ class OpensslMaker:
         self._command: Final = shutil.which("openssl") or ""
         if not self._command:
             raise CertificateError(
-                "no certificate could be made: install pyproxy[embedded] or openssl,"
+                "no certificate could be made: install cryptography or openssl,"
                 " or give the endpoint its own in tls.certificate and tls.private_key"
             )
 

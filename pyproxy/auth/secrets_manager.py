@@ -64,7 +64,7 @@ def open_secrets_manager(
     )
     if not (credentials.access_key_id and credentials.secret_access_key):
         raise SecretError(
-            "secrets.provider is aws and boto3 is not installed: install pyproxy[aws],"
+            "secrets.provider is aws and boto3 is not installed: install it,"
             " or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
     return SignedSecrets(endpoint_url, region, credentials)

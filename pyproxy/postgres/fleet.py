@@ -77,11 +77,6 @@ class Fleet:
         self.writer.take_role(READ_WRITE, self.writer.epoch)
         self.writer.resume()
 
-    def expire(self) -> None:
-        """Refuse those who have waited too long."""
-        for servers in self.everywhere():
-            servers.pools.expire()
-
     # -- carrying out --------------------------------------------------------------------------
 
     def steer(self, decision: Decision, epoch: int) -> None:

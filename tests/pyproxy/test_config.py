@@ -151,14 +151,9 @@ TOGETHER = [
         "{proxy: {auth: [{secret_arn: ''}]}, target_group: {targets: [{id: ''}, {id: b}, {id: b}]}}",
         "target_group.targets[2].id: b is also the id of targets[1]",
     ),
-    (
-        "{proxy: {auth: [{secret_arn: ''}]}, target_group: {targets: [{id: ''}]}}",
-        "target_group.targets[0].id: it must not be empty",
-    ),
-    (
-        "{proxy: {auth: [{secret_arn: a}]}, target_group: {targets: [{id: a, host: ''}]}}",
-        "target_group.targets[0].host: it must not be empty",
-    ),
+    ("target_group: {targets: [{id: ''}]}", "target_group.targets[0].id: it must not be empty"),
+    ("target_group: {targets: [{id: a, host: ''}]}", "targets[0].host: it must not be empty"),
+    ("target_group: {targets: [{id: a, host: 'db:5432'}]}", "targets[0].host: the port has a key"),
     (
         "{proxy: {auth: [{secret_arn: a}]}, target_group: {targets: [{id: a, tls: verify-ca}]}}",
         "target_group.targets[0].tls: verify-ca needs root_certificate; or use verify-full",

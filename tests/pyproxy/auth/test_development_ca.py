@@ -147,7 +147,7 @@ def test_nobody_else_may_read_the_keys(tmp_path: Path) -> None:
 
 def test_without_either_maker_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    with pytest.raises(CertificateError, match=r"install pyproxy\[embedded\] or openssl"):
+    with pytest.raises(CertificateError, match=r"install cryptography or openssl"):
         OpensslMaker()
 
 
