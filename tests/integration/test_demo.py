@@ -25,7 +25,15 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def demo(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def terminal() -> Iterator[None]:
+    """As one leaves it to its programs, whatever these tests were started by: nohup, for one."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
+def demo(folder: Path, terminal: None) -> Iterator[subprocess.Popen[bytes]]:
     ports = (f"--port={free_port()}", f"--http-port={free_port()}")
     with (
         (folder / "log").open("wb") as log,
