@@ -164,22 +164,33 @@ def ends_with_true(tokens: Sequence[Token], opening: int) -> bool:
     return _is_true(third[3:] if named in _NAMED else third)
 
 
-def _is_true(tokens: Sequence[Token], *, cast: bool = False) -> bool:
-    """Is an expression the literal true, in parentheses or with a cast, perhaps?"""
-    texts = [token.text for token in tokens]
-    if texts[:1] == ["("] and texts[-1:] == [")"]:
-        return _is_true(tokens[1:-1], cast=cast)
-    if texts[-3:-1] == [":", ":"] and texts[-1] in _BOOLEAN:
-        return _is_true(tokens[:-3], cast=True)
-    if texts[:2] == ["cast", "("] and texts[-3:-2] == ["as"] and texts[-2] in _BOOLEAN:
-        return _is_true(tokens[2:-3], cast=True)
-    if len(tokens) == 2 and word(tokens, 0) in _BOOLEAN:
-        return tokens[1].kind == LITERAL and _is_true(tokens[1:])
-    if len(tokens) != 1:
+def _is_true(tokens: Sequence[Token]) -> bool:
+    """Is an expression the literal true, in parentheses or with casts, perhaps?"""
+    cast = False
+    begin, end = 0, len(tokens)
+    # However deep: not by recursion.
+    while end - begin > 2:
+        texts = [token.text for token in (*tokens[begin : begin + 2], *tokens[end - 3 : end])]
+        if texts[0] == "(" and texts[-1] == ")":
+            begin, end = begin + 1, end - 1
+        elif texts[2:4] == [":", ":"] and texts[4] in _BOOLEAN:
+            end, cast = end - 3, True
+        elif (
+            texts[:3] == ["cast", "(", "as"]
+            and texts[3] in _BOOLEAN
+            and texts[4] == ")"
+            and end - begin > 5
+        ):
+            begin, end, cast = begin + 2, end - 3, True
+        else:
+            return False
+    if end - begin == 2 and word(tokens, begin) in _BOOLEAN and tokens[begin + 1].kind == LITERAL:
+        begin += 1
+    if end - begin != 1:
         return False
-    (token,) = tokens
+    token = tokens[begin]
     if token.kind != LITERAL:
-        return word(tokens, 0) == "true"
+        return word(tokens, begin) == "true"
     if token.text[:1] != "'":
         return cast and token.text == "1"
     return token.text.strip("'").strip(" \t\n\r\f\v").lower() in _TRUE

@@ -137,6 +137,13 @@ def test_a_harmless_text_that_never_ends_is_left_alone() -> None:
     assert classifier().judge(b"SELECT 'abc") is CLEAN
 
 
+@pytest.mark.parametrize(("opens", "closes"), [("(", ")"), ("cast(", " as bool)"), ("", "::bool")])
+def test_however_deep_an_argument_is_it_is_read(opens: str, closes: str) -> None:
+    value = f"{opens * 900}true{closes * 900}"
+    text = f"SELECT set_config('a.b', 'c', {value})"
+    assert classifier().judge(text.encode()).pin is None
+
+
 def test_verdicts_are_remembered() -> None:
     judge = classifier().judge
     assert judge(b"SET x = 1") is judge(b"SET x = 1")
