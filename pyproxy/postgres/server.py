@@ -163,9 +163,8 @@ class ServerConnection(asyncio.Protocol):
         self.full = False
         # Cancel requests on their way: it is not lent before they have arrived (invariant 1).
         self.cancels = 0
-        # Close it when it comes back.
+        # Why it is closed when it comes back; and why it is being closed, reading for the end only.
         self.retiring = ""
-        # Why it is being closed; it reads only for the end of file then.
         self.closing = ""
         # It has said FATAL: its end of file is no surprise.
         self.fatal = False
