@@ -55,15 +55,10 @@ class Upkeep:
         self._step(now, self._app.end_enhanced_logging)
         for servers in self._app.fleet.everywhere():
             self._step(now, servers.care)
+        idle_timeout = self._app.config.proxy.idle_client_timeout
         for endpoint in self._app.endpoints.values():
             for session in list(endpoint.sessions):
-                self._step(now, partial(self._end_overdue, session, now))
-
-    def _end_overdue(self, session: Session, now: float) -> None:
-        why = session.overdue(now, self._app.config.proxy.idle_client_timeout, MAX_LIFE)
-        if why:
-            # AWS documents no message; the channel is closed.
-            session.end(None, why)
+                self._step(now, partial(_end_overdue, session, now, idle_timeout))
 
     def _step(self, now: float, step: Callable[[], None]) -> None:
         try:
@@ -73,6 +68,13 @@ class Upkeep:
             if now - self._reported.get(fault, float("-inf")) >= REPEAT:
                 self._reported[fault] = now
                 self._app.log.failure(None)
+
+
+def _end_overdue(session: Session, now: float, idle_timeout: float) -> None:
+    why = session.overdue(now, idle_timeout, MAX_LIFE)
+    if why:
+        # AWS documents no message; the channel is closed.
+        session.end(None, why)
 
 
 def _fault(error: Exception) -> Fault:

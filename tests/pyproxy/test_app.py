@@ -13,18 +13,12 @@ import pytest
 from pyproxy import encryption, logs
 from pyproxy.app import App
 from pyproxy.config import (
-    AuthConfig,
-    Config,
     EndpointConfig,
-    HttpConfig,
-    ProxyConfig,
-    SecretsConfig,
-    TargetConfig,
-    TargetGroupConfig,
 )
 from pyproxy.encryption import Encryption
 from pyproxy.pooling.pool import PoolKey
 from pyproxy.postgres.login import FirstServer
+from tests.support.nowhere import configuration
 
 
 @pytest.fixture
@@ -35,24 +29,10 @@ def log() -> Iterator[io.StringIO]:
     logs.configure(None)
 
 
-def configuration(folder: Path) -> Config:
-    """Nobody has to log in: the database does not exist."""
-    secrets = folder / "secrets.yaml"
-    secrets.write_text("app: {username: app, password: secret}")
-    return Config(
-        proxy=ProxyConfig(debug_logging=True, auth=(AuthConfig(secret_arn="app"),)),
-        endpoints=(EndpointConfig(port=0),),
-        target_group=TargetGroupConfig(targets=(TargetConfig(id="db-a", port=1),)),
-        secrets=SecretsConfig(file=str(secrets)),
-        http=HttpConfig(port=0),
-        state_dir=str(folder / "state"),
-    )
-
-
 async def test_a_reload_leaves_what_needs_a_restart_as_it_runs_and_says_so_each_time(
     tmp_path: Path, log: io.StringIO
 ) -> None:
-    config = configuration(tmp_path)
+    config = configuration(tmp_path, "db-a", debug_logging=True)
     app = App(config)
     await app.start()
     try:
@@ -72,7 +52,7 @@ async def test_enhanced_logging_ends_after_its_time_and_a_reload_begins_it_again
 ) -> None:
     """LG-04, S-07: a file that says `debug_logging: true` all along does not keep it on."""
     monkeypatch.setattr(logs, "ENHANCED_FOR", 0.0)
-    config = configuration(tmp_path)
+    config = configuration(tmp_path, "db-a", debug_logging=True)
     app = App(config)
     await app.start()
     try:
@@ -100,7 +80,7 @@ async def test_enhanced_logging_ends_after_its_time_and_a_reload_begins_it_again
 @pytest.mark.parametrize("room", ["lobby", "reading_room"])
 async def test_a_room_that_lends_nothing_forgets_who_has_left(tmp_path: Path, room: str) -> None:
     """What a pool is for is the client's to say: a thousand databases are a thousand pools."""
-    app = App(configuration(tmp_path))
+    app = App(configuration(tmp_path, "db-a", debug_logging=True))
     await app.start()
     try:
         home = getattr(app.fleet, room)
@@ -119,7 +99,7 @@ async def test_a_room_that_lends_nothing_forgets_who_has_left(tmp_path: Path, ro
 async def test_upkeep_goes_on_without_the_step_that_fails(
     tmp_path: Path, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = App(configuration(tmp_path))
+    app = App(configuration(tmp_path, "db-a", debug_logging=True))
     monkeypatch.setattr(app.ledger, "observe", lambda now: 1 / 0)
     await app.start()
     try:
@@ -144,7 +124,7 @@ async def test_certificates_are_looked_after_while_it_runs(
 
     monkeypatch.setattr(encryption, "RENEWAL", 0.01)
     monkeypatch.setattr(Encryption, "renew", renew)
-    app = App(configuration(tmp_path))
+    app = App(configuration(tmp_path, "db-a", debug_logging=True))
     await app.start()
     try:
         async with asyncio.timeout(30):

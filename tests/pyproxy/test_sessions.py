@@ -141,6 +141,13 @@ async def test_what_the_proxy_asks_a_server_itself_drops_its_unnamed_statement()
     stage.play(False, result() + ready())
 
 
+def rule_of(stage: Stage) -> str:
+    """Why its client is pinned."""
+    pin = stage.session.pin
+    assert pin is not None
+    return pin.rule
+
+
 LONG = b"select 1, 2, 3;" * 40_000
 
 
@@ -158,9 +165,7 @@ async def test_a_text_over_the_limit_streams_and_pins_however_it_is_cut(
     assert stage.up.written == sent[: max(first, 10_007)]
     stage.play(True, sent[max(first, 10_007) :])
     assert stage.up.written == sent
-    pin = stage.session.pin
-    assert pin is not None
-    assert pin.rule == "PIN-ALL-01"
+    assert rule_of(stage) == "PIN-ALL-01"
 
 
 async def test_a_text_over_the_limit_that_had_to_wait_is_judged_by_its_head_too() -> None:
@@ -171,9 +176,7 @@ async def test_a_text_over_the_limit_that_had_to_wait_is_judged_by_its_head_too(
     for start in range(0, len(LONG), 100_000):
         stage.play(True, query(LONG)[start : start + 100_000])
     server.pools.release(stage.pool, server)
-    pin = stage.session.pin
-    assert pin is not None
-    assert pin.rule == "PIN-ALL-01"
+    assert rule_of(stage) == "PIN-ALL-01"
 
 
 async def test_a_copy_whose_client_has_said_goodbye_gives_its_server_back() -> None:
@@ -216,17 +219,7 @@ async def test_an_error_of_ours_at_a_loan_costs_nobody_else_in_line_anything() -
     await asyncio.sleep(0)
     stage = Stage(ShortWalk)
     first, server = stage.session, stage.server
-    second = ShortWalk(
-        2,
-        stage.endpoint,
-        first.home,
-        stage.pool,
-        application_name=None,
-        conforming=True,
-        tls=False,
-        now=0.0,
-    )
-    second.adopt(cast(Any, Wire()), b"")
+    second = stage.client(2, Wire())
     assert stage.pool.take() is server
     for session in (first, second):
         session.data_received(query(b"SELECT 1"))

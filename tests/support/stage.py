@@ -128,17 +128,23 @@ class Stage:
         self.pool.opening += 1
         servers.pools.used += 1
         servers.pools.opened(self.pool, self.server)
-        self.session = kind(
-            1,
+        self._kind = kind
+        self.session = self.client(1, self.down)
+
+    def client(self, identity: int, wire: Wire) -> Relay:
+        """A client of the same pool; the first one is `session`."""
+        session = self._kind(
+            identity,
             self.endpoint,
-            servers,
+            self.server.home,
             self.pool,
             application_name=None,
             conforming=True,
             tls=False,
             now=0.0,
         )
-        self.session.adopt(cast(Any, self.down), b"")
+        session.adopt(cast(Any, wire), b"")
+        return session
 
     def play(self, from_client: bool, data: bytes) -> None:
         receiver = self.session if from_client else self.server

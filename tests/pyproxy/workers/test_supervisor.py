@@ -13,14 +13,7 @@ from typing import Any
 import pytest
 
 from pyproxy.config import (
-    AuthConfig,
     Config,
-    EndpointConfig,
-    HttpConfig,
-    ProxyConfig,
-    SecretsConfig,
-    TargetConfig,
-    TargetGroupConfig,
 )
 from pyproxy.dashboard.board import SERVERS
 from pyproxy.dashboard.feed import STREAM
@@ -29,6 +22,7 @@ from pyproxy.workers.channel import Channel
 from pyproxy.workers.messages import Look, Message, Pulse, Reload, Row, Rows, Steer, Welcome
 from pyproxy.workers.supervisor import Supervisor
 from tests.support.hired import Agency, Hired
+from tests.support.nowhere import configuration
 
 
 @pytest.fixture
@@ -36,21 +30,6 @@ def agency(monkeypatch: pytest.MonkeyPatch) -> Agency:
     agency = Agency()
     monkeypatch.setattr(asyncio, "create_subprocess_exec", agency.start)
     return agency
-
-
-def configuration(folder: Path, *targets: str) -> Config:
-    """Nobody has to log in: the databases do not exist."""
-    secrets = folder / "secrets.yaml"
-    secrets.write_text("app: {username: app, password: secret}")
-    return Config(
-        proxy=ProxyConfig(auth=(AuthConfig(secret_arn="app"),)),
-        endpoints=(EndpointConfig(host="127.0.0.1", port=0),),
-        target_group=TargetGroupConfig(targets=tuple(TargetConfig(id=t, port=1) for t in targets)),
-        secrets=SecretsConfig(file=str(secrets)),
-        http=HttpConfig(port=0),
-        state_dir=str(folder / "state"),
-        workers=1,
-    )
 
 
 @contextlib.asynccontextmanager
