@@ -1,9 +1,11 @@
 """The composition root: the proxy built from its configuration, started, reloaded, stopped.
 
     app = App(config)
-    await app.start()                # listening when it returns
-    await app.run_until_stopped()    # SIGTERM drains, SIGINT too, SIGHUP reloads
+    await app.start()    # listening when it returns
+    await app.drain()
     await app.stop()
+
+`signals` does that for a program.
 
 Nothing else knows all the rooms; nothing here decides anything that a room could decide.
 """
@@ -14,7 +16,6 @@ import asyncio
 import dataclasses
 import gc
 import random
-import signal
 import socket
 import ssl
 import time
@@ -106,7 +107,6 @@ class App:
         self._gate: Gate
         self._encryption: Encryption
         self._tasks: set[asyncio.Task[None]] = set()
-        self._stopping: asyncio.Event = asyncio.Event()
         self.listening = False
 
     # -- starting ------------------------------------------------------------------------------
@@ -332,31 +332,10 @@ class App:
             + f"; http on {join(http.host, http.port)}"
         )
 
-    # -- running -------------------------------------------------------------------------------
+    # -- reloading -----------------------------------------------------------------------------
 
-    async def run_until_stopped(self, reload: Callable[[], Config] | None = None) -> None:
-        """Serve until SIGTERM or SIGINT, then drain; a second one stops at once.
-
-        `reload` reads the configuration again on SIGHUP; a bad one changes nothing.
-        """
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
-        if reload is not None:
-            loop.add_signal_handler(signal.SIGHUP, self._reload, reload)
-        await self._stopping.wait()
-        self._stopping.clear()
-        draining = loop.create_task(self.drain())
-        impatient = loop.create_task(self._stopping.wait())
-        await asyncio.wait({draining, impatient}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (draining, impatient):
-            task.cancel()
-
-    def request_stop(self) -> None:
-        """As if SIGTERM had come."""
-        self._stopping.set()
-
-    def _reload(self, read: Callable[[], Config]) -> None:
+    def reload(self, read: Callable[[], Config]) -> None:
+        """Take over what `read` returns; a bad configuration is told, and changes nothing."""
         try:
             config = read()
         except (ConfigError, OSError) as error:

@@ -12,6 +12,7 @@ from pyproxy.config import Config
 from pyproxy.config_file import add_argument, load, load_again
 from pyproxy.event_loop import run_in_loop
 from pyproxy.logs import configure
+from pyproxy.signals import serve
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,9 +46,5 @@ async def _serve(config: Config, path: Path, *, log_as_json: bool) -> int:
         app: App = Supervisor(config, log_as_json=log_as_json)
     else:
         app = App(config)
-    await app.start()
-    try:
-        await app.run_until_stopped(lambda: load_again(path, app.config, os.environ))
-    finally:
-        await app.stop()
+    await serve(app, lambda: load_again(path, app.config, os.environ))
     return 0

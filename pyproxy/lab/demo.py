@@ -32,6 +32,7 @@ from pyproxy.lab.interrupts import as_control_c
 from pyproxy.lab.onlookers import Address, Onlookers
 from pyproxy.lab.rehearsal import PATH, Rehearsal
 from pyproxy.logs import configure
+from pyproxy.signals import serve
 
 USER: Final = "app"
 DATABASE: Final = "app"
@@ -93,14 +94,15 @@ async def _serve(config: Config, pair: Pair, arguments: argparse.Namespace) -> i
     client = Address(arguments.port, USER, DATABASE, pair.password)
     rehearsal = Rehearsal(app, clusters, Onlookers(client))
     app.actions[PATH] = rehearsal.act
-    await app.start()
-    sys.stdout.write(welcome(pair, arguments.port, arguments.http_port))
-    sys.stdout.flush()
+
+    def ready() -> None:
+        sys.stdout.write(welcome(pair, arguments.port, arguments.http_port))
+        sys.stdout.flush()
+
     try:
-        await app.run_until_stopped()
+        await serve(app, ready=ready)
     finally:
         await rehearsal.stop()
-        await app.stop()
     return DONE
 
 

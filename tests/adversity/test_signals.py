@@ -9,13 +9,21 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.support.postgres import PASSWORD, Postgres, temporary_folder
-from tests.support.proxy import ROOT, configuration, start_proxy
+from tests.support.proxy import (
+    ROOT,
+    START_TIMEOUT,
+    Proxy,
+    begin_proxy,
+    configuration,
+    start_proxy,
+)
 from tests.support.wire import Silence, Wire
 
 pytestmark = pytest.mark.adversity
@@ -70,6 +78,44 @@ def test_sigterm_does_not_wait_for_ever(postgres: Postgres) -> None:
         assert proxy.process.wait(10) == 0
         assert 0.4 < time.monotonic() - began < 6
         assert [r.fields["C"] for r in busy.read_to_end() if r.tag == "E"] == ["57P01"]
+
+
+@contextlib.contextmanager
+def starting(folder: Path, postgres: Postgres, workers: int) -> Iterator[Proxy]:
+    """A proxy that does not listen yet: it asks a target that never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        changes = {
+            "workers": workers,
+            "monitoring": {"secret": "rdsproxyadmin"},
+            "failover": {"probe_timeout": 2, "probe_interval": 2},
+            "target_group": {"targets": [{"id": "db-a", "port": mute.getsockname()[1]}]},
+        }
+        with begin_proxy(folder, postgres, **changes) as proxy:
+            proxy.wait_for_log("Secret rdsproxyadmin was read", START_TIMEOUT)
+            yield proxy
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sigterm_ends_what_has_not_started_yet(postgres: Postgres, workers: int) -> None:
+    with temporary_folder() as folder, starting(folder, postgres, workers) as proxy:
+        proxy.signal(signal.SIGTERM)
+        assert proxy.process.wait(10) == 0
+        assert "PyProxy is ready" not in proxy.log
+        assert "PyProxy has stopped." in proxy.log
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_starts_reads_its_configuration_again_once_it_has(
+    postgres: Postgres, workers: int
+) -> None:
+    """SIGHUP kills who does not heed it, and what it stands for must not be lost."""
+    with temporary_folder() as folder, starting(folder, postgres, workers) as proxy:
+        config = yaml.safe_load(proxy.config_file.read_text())
+        config["proxy"]["debug_logging"] = True
+        proxy.config_file.write_text(yaml.safe_dump(config))
+        proxy.signal(signal.SIGHUP)
+        proxy.wait_for_log("PyProxy is ready", START_TIMEOUT)
+        proxy.wait_for_log("was reloaded: changed: proxy.debug_logging")
 
 
 def test_sighup_takes_over_what_has_changed(postgres: Postgres) -> None:

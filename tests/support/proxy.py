@@ -208,7 +208,18 @@ def configuration(postgres: Database, **changes: Any) -> Config:
 
 
 @contextlib.contextmanager
-def start_proxy(
+def start_proxy(folder: Path, postgres: Database, **changes: Any) -> Iterator[Proxy]:
+    """A proxy of its own for one test, which listens; the rest is `begin_proxy`'s."""
+    with begin_proxy(folder, postgres, **changes) as proxy:
+        line = proxy.wait_for_log("PyProxy is ready|Error|pyproxy.yaml", START_TIMEOUT)
+        found = _PORTS.search(line)
+        assert found, proxy.log
+        proxy.port, proxy.http_port = int(found[1]), int(found[2])
+        yield proxy
+
+
+@contextlib.contextmanager
+def begin_proxy(
     folder: Path,
     postgres: Database,
     *,
@@ -216,7 +227,7 @@ def start_proxy(
     loop: str = "uvloop",
     **changes: Any,
 ) -> Iterator[Proxy]:
-    """A proxy of its own for one test; `loop` names one of _PROGRAM."""
+    """One that is about to start; `loop` names one of _PROGRAM."""
     config = configuration(postgres, **changes)
     (folder / "pyproxy.yaml").write_text(yaml.safe_dump(config))
     users = ("app", "md5", "clear", "trusted", "rdsproxyadmin")
@@ -235,10 +246,6 @@ def start_proxy(
         )
     proxy = Proxy(process, folder)
     try:
-        line = proxy.wait_for_log("PyProxy is ready|Error|pyproxy.yaml", START_TIMEOUT)
-        found = _PORTS.search(line)
-        assert found, proxy.log
-        proxy.port, proxy.http_port = int(found[1]), int(found[2])
         yield proxy
     finally:
         if process.poll() is None:
