@@ -37,6 +37,7 @@ MODULES = (
     "pyproxy/postgres/refused_writes.py",
     "pyproxy/postgres/relay.py",
     "pyproxy/postgres/requests.py",
+    "pyproxy/postgres/series.py",
     "pyproxy/postgres/server.py",
     "pyproxy/postgres/session.py",
     "pyproxy/postgres/short_walk.py",

@@ -20,6 +20,7 @@ from protocol.postgres.conversation import (
 from pyproxy.postgres.statements import Pending, Statement, Step
 
 if TYPE_CHECKING:
+    from pyproxy.postgres.series import Series
     from pyproxy.postgres.server import ServerConnection
 
 # A client's own name that looks like one of ours is sent with this in front.
@@ -68,10 +69,10 @@ class Names:
         "_latest",
         "_latest_unnamed",
         "_own",
-        "bound_last",
         "mentioned",
         "moved",
         "names",
+        "series",
         "unnamed",
     )
 
@@ -82,8 +83,8 @@ class Names:
         # Statements under their own names on the server that the session keeps: those that have
         # something to say when they are executed.
         self._own: dict[bytes, Statement] = {}
-        # The name that the short walk has bound last: the next one is mostly the same.
-        self.bound_last = b""
+        # What the short walk has sent last: the next one is mostly like it.
+        self.series: Series | None = None
         # The latest change of a name, and of the unnamed statement: not done until answered.
         self._latest: Pending | None = None
         self._latest_unnamed: Pending | None = None

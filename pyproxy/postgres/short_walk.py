@@ -34,22 +34,15 @@ from protocol.postgres.conversation import (
     OWED_DESCRIBE,
     OWED_EXECUTE,
     OWED_QUERY,
-    SYNC,
-    Owed,
 )
 from protocol.postgres.framing import HEADER, LENGTH_BYTES, read_header
 from pyproxy.pinning.classifier import CLEAN, STATEMENT_LIMIT
 from pyproxy.postgres.relay import SHORTEST_COMPLETE, Relay, is_telling
+from pyproxy.postgres.series import Series, read_series
 
 if TYPE_CHECKING:
     from pyproxy.postgres.server import ServerConnection
-    from pyproxy.postgres.statements import Statement
 
-_EXECUTE_ALL: Final = frontend.Execute(b"", 0).encode() + frontend.Sync().encode()
-# This or that is what may follow a Bind of the unnamed portal.
-_DESCRIBE_AND_EXECUTE_ALL: Final = frontend.Describe(frontend.PORTAL, b"").encode() + _EXECUTE_ALL
-_BIND_COMPLETE: Final = backend.BindComplete().encode()
-_PARSE_AND_BIND_COMPLETE: Final = backend.ParseComplete().encode() + _BIND_COMPLETE
 # What a Describe of a portal is answered with.
 _DESCRIPTIONS: Final = (backend.ROW_DESCRIPTION, backend.NO_DATA)
 # A ReadyForQuery up to its status, and where an answer has it.
@@ -58,6 +51,8 @@ _READY_SIZE: Final = len(_READY) + 1
 _HEADER_SIZE: Final = HEADER.size
 # A longer text is judged anew each time: once is enough, and the long walk has to.
 _LONGEST: Final = STATEMENT_LIMIT
+# A series with a longer Parse is not remembered: each client would have it in memory.
+_LONGEST_HEAD: Final = 1024
 # A command tag with its ReadyForQuery: the shortest, and the longest of the SQL that returns rows.
 _SHORTEST_ENDING: Final = SHORTEST_COMPLETE + _READY_SIZE
 _LONGEST_ENDING: Final = 64
@@ -66,23 +61,6 @@ _status_after: Final[dict[bytes, int]] = {}
 _ENDINGS: Final = 4096
 # Compiled, what is Final is at hand, and an imported name is looked up.
 _clock: Final = perf_counter
-
-
-class Series(Owed):
-    """What a whole series is owed, from its first reply to its ReadyForQuery."""
-
-    __slots__ = ("described", "name", "parsed")
-
-    def __init__(self, parsed: Statement | None, name: bytes, described: bool) -> None:
-        # What the base class's constructor does: there is one of these for every series.
-        self.kind = SYNC
-        self.hidden = False
-        # What its Parse makes the unnamed statement; None without a Parse.
-        self.parsed = parsed
-        # The client's name of the statement that is bound.
-        self.name = name
-        # Is the portal described?
-        self.described = described
 
 
 class ShortWalk(Relay):
@@ -95,15 +73,13 @@ class ShortWalk(Relay):
     def _walk(self, data: bytes) -> None:
         try:
             if _HEADER_SIZE < len(data) <= _LONGEST and not self._passing:
-                tag, length = read_header(data, 0)
+                tag = data[0]
                 if tag == frontend.QUERY:
-                    if length + 1 == len(data) and self._take_query(data):
+                    if self._take_query(data):
                         return
                 elif (
-                    (tag == frontend.BIND or tag == frontend.PARSE)
-                    and length + 1 < len(data)
-                    and self._take_series(data, tag, length)
-                ):
+                    tag == frontend.BIND or (tag == frontend.PARSE and self.conforming)
+                ) and self._take_series(data):
                     return
             if self._brief:
                 self._spell_out(self.server)
@@ -113,6 +89,9 @@ class ShortWalk(Relay):
 
     def _take_query(self, data: bytes) -> bool:
         """Forward a Query that changes nothing, or have it wait; False: it has to be walked."""
+        _, length = read_header(data, 0)
+        if length + 1 != len(data):
+            return False
         server = self._server_for(data)
         if server is None:
             return self._held
@@ -140,62 +119,63 @@ class ShortWalk(Relay):
         endpoint.turn.send(server.transport, data)
         return True
 
-    def _take_series(self, data: bytes, tag: int, length: int) -> bool:
+    def _take_series(self, data: bytes) -> bool:
         """Forward a series whose statement is in it or known; False as in `_take_query`."""
-        # First of all: who has to wait for one is looked at when it is there.
+        naming = self.naming
+        series = None if naming is None else naming.series
+        if naming is None or series is None or not series.is_like(data):
+            series = self._read_series(data)
+            if series is None:
+                return False
+            naming = self._names()
         server = self._server_for(data)
         if server is None:
             return self._held
-        bind = 0
-        parsed = None
-        endpoint = self.endpoint
-        if tag == frontend.PARSE:
-            bind = 1 + length
-            if len(data) - bind < _HEADER_SIZE or data[5] or not self.conforming:
-                return False
-            parsed = endpoint.catalog.intern(data[6:bind], True)
-            if parsed.verdict is not CLEAN or endpoint.classifier.parse(named=False) is not None:
-                return False
-            tag, length = read_header(data, bind)
-        end = bind + 1 + length
-        rest = data[end:]
-        described = rest == _DESCRIBE_AND_EXECUTE_ALL
-        if not described and rest != _EXECUTE_ALL:
+        if self._portals is not None:
             return False
-        if tag != frontend.BIND or data[bind + 5] or self._portals is not None:
-            return False
-        naming = self._names()
         sent = data
-        name = b""
-        bound = parsed or naming.unnamed
-        if data[bind + 6]:
-            name = naming.bound_last
-            nul = bind + 6 + len(name)
-            if nul >= end or data[nul] or data[bind + 6 : nul] != name:
-                nul = data.find(0, bind + 6, end)
-                name = naming.bound_last = data[bind + 6 : nul]
-            bound = naming.names.get(name)
-            if (
-                parsed is not None
-                or bound is None
-                or bound.verdict is not CLEAN
-                or not server.statements.touch(bound)
-            ):
+        bound = series.parsed
+        if bound is None:
+            if series.name:
+                bound = naming.names.get(series.name)
+                if (
+                    bound is None
+                    or bound.verdict is not CLEAN
+                    or not server.statements.touch(bound)
+                ):
+                    return False
+                data = series.renamed(data, bound)
+            elif naming.has_unnamed(server):
+                bound = naming.unnamed
+            else:
                 return False
-            data = bound.bind_head(length + len(bound.server_name) - len(name)) + data[nul:]
-        elif parsed is None and not naming.has_unnamed(server):
-            return False
         self.touched = True
         self.statements_seen += 1
         self._pipelined = _clock()
         naming.mentioned = bound
-        server.conversation.sync(Series(parsed, name, described))
+        server.conversation.sync(series)
         server.sent = sent
         server.sent_segment = server.conversation.segment
+        endpoint = self.endpoint
         endpoint.execute_received(self)
         self._brief = True
         endpoint.turn.send(server.transport, data)
         return True
+
+    def _read_series(self, data: bytes) -> Series | None:
+        """What the client sends now, and from now on; None if it is not for the short walk."""
+        endpoint = self.endpoint
+        series = read_series(data, endpoint.catalog)
+        if series is None:
+            return None
+        parsed = series.parsed
+        if parsed is not None and (
+            parsed.verdict is not CLEAN or endpoint.classifier.parse(named=False) is not None
+        ):
+            return None
+        if len(series.head) <= _LONGEST_HEAD:
+            self._names().series = series
+        return series
 
     def _server_for(self, data: bytes) -> ServerConnection | None:
         """A server that the request can go to as it is; None if not, or if it is `_held` back."""
@@ -239,10 +219,9 @@ class ShortWalk(Relay):
         if series is None:
             described = data[0] == backend.ROW_DESCRIPTION
         else:
-            begin = _BIND_COMPLETE if series.parsed is None else _PARSE_AND_BIND_COMPLETE
-            pos = len(begin)
+            pos = len(series.begin)
             described = series.described
-            if not data.startswith(begin) or (described and data[pos] not in _DESCRIPTIONS):
+            if not data.startswith(series.begin) or (described and data[pos] not in _DESCRIPTIONS):
                 return False
         if described:
             _, length = read_header(data, pos)

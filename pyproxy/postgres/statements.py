@@ -39,10 +39,11 @@ class Statement:
         self._bind_length = -1
 
     def bind_head(self, length: int) -> bytes:
-        """A Bind to the unnamed portal, `length` bytes after its tag, up to the name's NUL."""
+        """A Bind to the unnamed portal, up to its name's NUL; `length` does not count the name."""
         if length != self._bind_length:
             self._bind_length = length
-            self._bind = HEADER.pack(frontend.BIND, length) + b"\0" + self.server_name
+            name = self.server_name
+            self._bind = HEADER.pack(frontend.BIND, length + len(name)) + b"\0" + name
         return self._bind
 
 

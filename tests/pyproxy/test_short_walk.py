@@ -104,6 +104,21 @@ PLAYS: dict[str, Play] = {
         (parse(b"s", b"SELECT $2") + SYNC, CLOSED + PARSED + ready()),
         (series(None, b"s"), BOUND + result() + ready()),
     ],
+    "a series unlike the one before": [
+        (series(), PARSED + BOUND + result() + ready()),
+        (series(b"SELECT 2"), PARSED + BOUND + result() + ready()),
+        (series(b"SELECT 2", described=False), PARSED + BOUND + INSERTED + ready()),
+        (series(None), BOUND + result() + ready()),
+        (series(b"SELECT 2"), PARSED + BOUND + result() + ready()),
+    ],
+    "a series that is read otherwise": [
+        (series(b"SELECT '\\'"), PARSED + BOUND + result() + ready()),
+        (
+            query(b"SET standard_conforming_strings = off"),
+            done(b"SET") + message(b"S", b"standard_conforming_strings\0off\0") + ready(),
+        ),
+        (series(b"SELECT '\\'"), ERROR + ready()),
+    ],
     "a Bind of a name that fails": [PREPARE, (series(None, b"s"), ERROR + ready())],
     "a Parse that pins": [
         (series(b"SET work_mem = 64"), PARSED + BOUND + NO_DATA + done(b"SET") + ready())
