@@ -30,6 +30,7 @@ MODULES = (
     "pyproxy/pooling/leased.py",
     "pyproxy/pooling/pool.py",
     "pyproxy/pooling/pools.py",
+    "pyproxy/postgres/client_side.py",
     "pyproxy/postgres/endpoint.py",
     "pyproxy/postgres/headers.py",
     "pyproxy/postgres/names.py",

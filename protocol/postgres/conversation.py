@@ -104,6 +104,7 @@ class Conversation:
     __slots__ = (
         "_fed",
         "_ignored",
+        "_intruder",
         "copying",
         "owed",
         "perhaps",
@@ -124,6 +125,8 @@ class Conversation:
         self._fed: bool = False
         # How many Syncs the COPY has read past, if it reads at all.
         self._ignored: int = 0
+        # The query behind it that is not answered if it is what ends the COPY.
+        self._intruder: Owed | None = None
         # The server discards until Sync, and the client has not sent it yet.
         self.skipping: bool = False
         # Syncs that a failed COPY may have ignored, or that are answered still.
@@ -275,6 +278,8 @@ class Conversation:
         self._fed = False
         swallowed = self._swallow(intruder=True)
         self._ignored = sum(entry.kind == SYNC for entry in swallowed)
+        intruder = swallowed[-1] if swallowed and swallowed[-1].kind == QUERY else None
+        self._intruder = intruder if copier.kind == QUERY else None
         if copier.kind == EXECUTE:
             self._reopen_pipeline()
         owed.appendleft(copier)
@@ -286,8 +291,11 @@ class Conversation:
         owed = self.owed
         copying, self.copying = self.copying, False
         ignored, self._ignored = self._ignored, 0
+        intruder, self._intruder = self._intruder, None
         if sqlstate not in _READ_TO_THE_END_OF_COPY:
             self.perhaps += ignored
+            if intruder is not None:
+                owed.insert(1, intruder)
         if not owed or owed[0].kind in (SYNC, QUERY, FUNCTION_CALL):
             if copying and sqlstate in _READ_TO_THE_END_OF_COPY:
                 query = owed.popleft()
@@ -346,6 +354,7 @@ class Conversation:
         """A COPY has ended well: forget the Syncs that the server ignored, and the end mark."""
         self.copying = False
         self._ignored = 0
+        self._intruder = None
         query = self.owed.popleft() if execute is None and self.owed else None
         self._swallow(intruder=False)
         if execute is not None:

@@ -25,6 +25,7 @@ from pyproxy.errors import ProxyError
 from pyproxy.logs import format_address
 from pyproxy.pinning.classifier import Pin
 from pyproxy.pooling.pool import PoolKey
+from pyproxy.postgres.client_side import LINGER
 from pyproxy.postgres.endpoint import Endpoint
 from pyproxy.postgres.gate import Gate
 from pyproxy.postgres.parameters import (
@@ -35,7 +36,6 @@ from pyproxy.postgres.parameters import (
 )
 from pyproxy.postgres.server import ServerConnection
 from pyproxy.postgres.servers import Servers
-from pyproxy.postgres.session import LINGER
 from pyproxy.postgres.short_walk import ShortWalk
 from pyproxy.postgres.watched import WatchedRelay
 from pyproxy.stream import LoginStream, part_with, startup_length

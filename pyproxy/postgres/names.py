@@ -6,6 +6,7 @@ the answer makes it final, an error undoes it. `prepared` sends the messages, th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
@@ -17,14 +18,16 @@ from protocol.postgres.conversation import (
     Conversation,
     Owed,
 )
-from pyproxy.postgres.statements import Pending, Statement, Step
+from pyproxy.postgres.statements import PREFIX, Pending, Statement, Step
 
 if TYPE_CHECKING:
     from pyproxy.postgres.series import Series
     from pyproxy.postgres.server import ServerConnection
 
-# A client's own name that looks like one of ours is sent with this in front.
+# A client's own name that looks like one of ours, or like such a one, is sent with this in front.
 FOREIGN: Final = b"client_"
+OUR_LIKE: Final = b"(?:" + FOREIGN + b")*" + PREFIX
+_OURS_AT_FIRST: Final = re.compile(OUR_LIKE)
 _FORMER_LIMIT: Final = 64
 
 
@@ -252,6 +255,19 @@ class Names:
         self._former[statement.server_name] = name
 
 
+def own_name(name: bytes) -> bytes:
+    """What a name of the client's own is called on a server."""
+    return FOREIGN + name if _OURS_AT_FIRST.match(name) else name
+
+
 def undecided(change: Pending | None, conversation: Conversation) -> bool:
-    """Was it sent in an earlier segment, and is not answered yet?"""
-    return change is not None and not change.done and change.segment != conversation.segment
+    """Was it sent in an earlier segment, and is not answered yet?
+
+    Nothing is answered before a COPY has ended, which whatever asks this would end.
+    """
+    return (
+        change is not None
+        and not change.done
+        and change.segment != conversation.segment
+        and not conversation.copying
+    )

@@ -40,13 +40,14 @@ from protocol.postgres.conversation import (
 )
 from protocol.postgres.framing import HEADER
 from pyproxy.pinning.classifier import CLEAN
-from pyproxy.postgres.names import FOREIGN, Named, Names, OwnParse, undecided
+from pyproxy.postgres.names import Named, Names, OwnParse, own_name, undecided
 from pyproxy.postgres.statements import (
     PREFIX,
     Catalog,
     Statement,
     Step,
     close_message,
+    is_definition,
     parse_message,
 )
 
@@ -98,7 +99,7 @@ class Naming(Names):
         self.moved = False
         conversation = server.conversation
         nul = data.find(0, pos + 5, end)
-        if nul < 0 or data.find(0, nul + 1, end) < 0:
+        if nul < 0 or not is_definition(data, nul + 1, end):
             conversation.extended(Owed(PARSE))
             return None
         name = data[pos + 5 : nul]
@@ -137,7 +138,7 @@ class Naming(Names):
         if undecided(self._latest, conversation):
             return STALL
         existing = self.names.get(name)
-        if existing is None and not name.startswith(PREFIX):
+        if existing is None and own_name(name) is name:
             conversation.extended(Owed(PARSE))
             return None
         server_name, ahead = self._resolve(server, name)
@@ -212,7 +213,8 @@ class Naming(Names):
         statement = self.names.pop(name, None)
         if statement is None:
             conversation.extended(OWED_CLOSE)
-            return (close_message(FOREIGN + name), end) if name.startswith(PREFIX) else None
+            own = own_name(name)
+            return None if own is name else (close_message(own), end)
         self._remember_former(statement, name)
         self._enter(conversation, Step(CLOSE, False, name, statement))
         return close_message(_NOBODY), end
@@ -296,9 +298,8 @@ class Naming(Names):
         """
         self._enter(conversation, OwnParse(name, self._own.get(name)))
         self._says(name, statement)
-        if name.startswith(PREFIX):
-            return parse_message(FOREIGN + name, statement.definition)
-        return b""
+        own = own_name(name)
+        return b"" if own is name else parse_message(own, statement.definition)
 
     def _move(self, conversation: Conversation, statement: Statement | None) -> bytes:
         """Shared statements that this SQL mentions get their own names here; `moved` tells."""
@@ -345,7 +346,7 @@ class Naming(Names):
         if not name:
             return name, moved + self._ensure_unnamed(server)
         if name not in self.names:
-            return (FOREIGN + name if name.startswith(PREFIX) else name), moved
+            return own_name(name), moved
         assert statement is not None
         server_name = statement.server_name
         if server.statements.touch(statement):

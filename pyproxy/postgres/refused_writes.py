@@ -99,14 +99,14 @@ class RefusedWrites(Requests):
         behind what is in `out`.
         """
         owed = server.conversation.owed
+        held, self._before = self._before, b""
         if (
             self.ended
             or self.endpoint.role != READ_WRITE
             or server.home.role == READ_ONLY
             or not owed
         ):
-            return False
-        held, self._before = self._before, b""
+            return self._pass_on(out, held)
         before = b"".join((held, *out, data[keep:pos]))
         refused = data[pos] == backend.ERROR_RESPONSE
         if refused and owed[0].hidden:

@@ -43,7 +43,7 @@ from protocol.postgres.framing import HEADER, read_header
 from pyproxy import errors
 from pyproxy.errors import ProxyError
 from pyproxy.postgres.headers import SMALL_MESSAGE, STREAMED, check_request, reply_streams
-from pyproxy.postgres.names import Forgetting
+from pyproxy.postgres.names import OUR_LIKE, Forgetting
 from pyproxy.postgres.parameters import reported_application_name
 from pyproxy.postgres.prepared import Naming
 from pyproxy.postgres.refused_writes import SETTING, RefusedWrites, kept, refuses
@@ -61,7 +61,7 @@ SHORTEST_COMPLETE: Final = 6
 _TELLING: Final = b"DLPR"
 _SET_SIZE: Final = 9
 # A name of ours in an error message, and the SQLSTATE of one that is not there.
-_OUR_NAME: Final = re.compile(rb'"((?:client_)?' + PREFIX + rb'[^"]*)"')
+_OUR_NAME: Final = re.compile(b'"(' + OUR_LIKE + b'[^"]*)"')
 _NO_SUCH_STATEMENT: Final = b"26000"
 # A write in a read-only transaction: the client's own, or a database that takes no writes any more.
 _READ_ONLY: Final = b"25006"
@@ -284,7 +284,7 @@ class Relay(RefusedWrites):
             self._settle(server)
 
     def _send_down(self, data: bytes, keep: int, pos: int, out: list[bytes]) -> None:
-        if self.ended:
+        if self.ended and (not self._leaving or self.transport.is_closing()):
             return
         if out:
             if keep < pos:
@@ -330,7 +330,7 @@ class Relay(RefusedWrites):
         if server.closing:
             self.server = None
             self._portals = None
-            self._resume_reading()
+            self._go_on_without_server()
 
     # -- what a reply means --------------------------------------------------------------------
 
@@ -476,7 +476,7 @@ class Relay(RefusedWrites):
         renamed = b""
         if whole and self.naming is not None and data.find(PREFIX, pos, limit) >= 0:
             renamed = self._renamed(self.naming, data[pos:limit], owed[0] if owed else None)
-            if sqlstate == _NO_SUCH_STATEMENT:
+            if sqlstate == _NO_SUCH_STATEMENT and data.find(b'"' + PREFIX, pos, limit) >= 0:
                 # What we believed of this server was wrong: parse anew.
                 server.statements.forget_all()
         self._discarded(server, server.conversation.error(sqlstate))

@@ -20,6 +20,7 @@ from protocol.postgres.conversation import (
     OWED_FUNCTION_CALL,
     OWED_QUERY,
 )
+from protocol.postgres.framing import LENGTH_BYTES
 from pyproxy.pinning.classifier import CLEAN
 from pyproxy.postgres.headers import SMALL_MESSAGE
 from pyproxy.postgres.prepared import STALL, Naming, Rewritten
@@ -58,7 +59,7 @@ class Requests(Session):
         """
         server = self.server
         if server is None:
-            if tag in _NEEDS_NO_SERVER:
+            if tag in _NEEDS_NO_SERVER and not _is_invalid(tag, length):
                 return self._answer_alone(tag, end)
             server = self._borrow()
             if server is None:
@@ -97,6 +98,9 @@ class Requests(Session):
                 self._pin(server, pin)
             conversation.query(OWED_FUNCTION_CALL)
         elif tag == frontend.FLUSH:
+            if _is_invalid(tag, length) and not conversation.copying:
+                # To be answered with an error, and with nothing else.
+                conversation.extended(OWED_DESCRIBE)
             self._on_flush(server)
         return None
 
@@ -245,6 +249,9 @@ class Requests(Session):
         naming = self.naming
         if naming is None or not (verdict.references or verdict.deallocates_all):
             return False
+        if server.conversation.copying:
+            # It ends the COPY, whatever it means.
+            return False
         # A statement is moved by a segment of its own, which a failed transaction does not allow.
         return naming.undecided(server.conversation) or (
             naming.knows(verdict.references) and server.conversation.awaits_ready
@@ -256,6 +263,11 @@ class Requests(Session):
         if naming is None:
             naming = self.naming = Naming(self.endpoint.catalog)
         return naming
+
+
+def _is_invalid(tag: int, length: int) -> bool:
+    """Is it a Sync or Flush with a body? PostgreSQL complains of that, and not of a COPY's."""
+    return length != LENGTH_BYTES and (tag == frontend.SYNC or tag == frontend.FLUSH)
 
 
 def _head(data: bytes, pos: int) -> bytes:

@@ -13,7 +13,7 @@ from typing import Final
 from protocol.postgres import backend, frontend
 from protocol.postgres.conversation import SYNC, Owed
 from protocol.postgres.framing import HEADER, LENGTH_BYTES, read_header
-from pyproxy.postgres.statements import Catalog, Statement
+from pyproxy.postgres.statements import Catalog, Statement, is_definition
 
 _EXECUTE_ALL: Final = frontend.Execute(b"", 0).encode() + frontend.Sync().encode()
 # This or that is what may follow a Bind of the unnamed portal.
@@ -93,6 +93,8 @@ def read_series(data: bytes, catalog: Catalog) -> Series | None:
     if tag == frontend.PARSE:
         bind = 1 + length
         if len(data) - bind < _HEADER_SIZE or data[_HEADER_SIZE]:
+            return None
+        if not is_definition(data, _HEADER_SIZE + 1, bind):
             return None
         head = data[:bind]
         tag, length = read_header(data, bind)

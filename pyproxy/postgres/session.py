@@ -8,7 +8,7 @@ end, by whichever side and in whichever state, leaves a server that is clean or 
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -19,7 +19,7 @@ from protocol.postgres.quoting import literal
 from pyproxy import errors
 from pyproxy.errors import ProxyError
 from pyproxy.pinning.classifier import Pin
-from pyproxy.stream import cut_later, part_with
+from pyproxy.postgres.client_side import ClientSide
 
 if TYPE_CHECKING:
     from pyproxy.pinning.classifier import Verdict
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from pyproxy.postgres.server import ServerConnection
     from pyproxy.postgres.servers import Servers
 
-# How long a client may take to read its last words before the connection is cut, in seconds.
-LINGER: Final = 5.0
 # How much of a client's is held back before it is read no further, in bytes: also the longest Query
 # or Parse that is judged as a whole. A longer one, many times PIN-ALL-01's 16 kB, streams through.
 HOLD_LIMIT: Final = 256 * 1024
@@ -38,17 +36,15 @@ HOLD_LIMIT: Final = 256 * 1024
 _RESET_APPLICATION_NAME: Final = frontend.Query(b"RESET application_name").encode()
 
 
-class Session(asyncio.Protocol, ABC):
+class Session(ClientSide):
     """A logged-in client."""
 
     __slots__ = (
         "_before",
-        "_blocked",
         "_brief",
         "_defaults_name",
         "_held",
         "_instead",
-        "_leaving",
         "_need",
         "_passing",
         "_passing_dropped",
@@ -61,8 +57,6 @@ class Session(asyncio.Protocol, ABC):
         "born",
         "cancel_key",
         "conforming",
-        "ended",
-        "endpoint",
         "home",
         "id",
         "idle_since",
@@ -70,11 +64,8 @@ class Session(asyncio.Protocol, ABC):
         "on_borrow",
         "pin",
         "pool",
-        "server",
         "statements_seen",
-        "tls",
         "touched",
-        "transport",
         "waiting_since",
     )
 
@@ -91,21 +82,18 @@ class Session(asyncio.Protocol, ABC):
         now: float,
         pin_on_borrow: Pin | None = None,
     ) -> None:
+        super().__init__(endpoint, tls=tls)
         self.id = identity
-        self.endpoint = endpoint
         # Whose servers it borrows, and from which of their pools.
         self.home = home
         self.pool = pool
-        self.transport: asyncio.Transport
-        self.tls = tls
         # As the client gave it at startup; its server is set to it while it is lent (ST-05).
         self.application_name = application_name
         # The session's standard_conforming_strings: how its string literals are read.
         self.conforming = conforming
         # What a CancelRequest for it has to show (extension).
         self.cancel_key: tuple[int, bytes] | None = None
-        # The server that it holds, and why for good.
-        self.server: ServerConnection | None = None
+        # Why it holds its server for good.
         self.pin: Pin | None = None
         # What is to be done with the next server that it is lent, before anything goes up.
         self.on_borrow: Callable[[ServerConnection], None] | None = None
@@ -134,11 +122,6 @@ class Session(asyncio.Protocol, ABC):
         self._resets = False
         # A statement under way puts application_name back to what it was at login.
         self._defaults_name = False
-        # The client does not take what we write; so we read neither side.
-        self._blocked = False
-        # It has said Terminate; its last requests run to their end.
-        self._leaving = False
-        self.ended = False
         # When the query of the moment came in, by perf_counter.
         self._started = 0.0
         # When the first Execute came in that no Sync has been answered for; 0 for none.
@@ -175,56 +158,20 @@ class Session(asyncio.Protocol, ABC):
         if rest:
             self.data_received(rest)
 
-    def pause_writing(self) -> None:
-        """The client does not take more: neither its server nor itself is read.
-
-        So does a backend that blocks in send(): it reads no further queries.
-        """
-        self._blocked = True
-        self.transport.pause_reading()
-        if self.server is not None:
-            self.server.transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        """It takes more again."""
-        self._blocked = False
-        if self.server is not None:
-            self.server.transport.resume_reading()
-        self._resume_reading()
-
-    def server_full(self) -> None:
-        """The server does not take more: the client has to wait."""
-        self.transport.pause_reading()
-
-    def server_drained(self) -> None:
-        """It takes more again."""
-        self._resume_reading()
-
-    def eof_received(self) -> None:
-        """The client has closed its side: so do we, behind what it has been answered."""
-        self.endpoint.turn.flush()
-        cut_later(self.transport, LINGER)
-
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone, politely or not."""
         if self.ended:
+            self._lost()
             return
-        if self.server is None and self._tail and frontend.ends_in_terminate(bytes(self._tail)):
-            # It is in line, and has said goodbye behind its last requests: they run all the same,
-            # and then it ends.
+        if self.server is None and self._goodbye_waits():
+            # It is in line: its last requests run all the same, and then it ends.
             return
         self.endpoint.log.client_channel_closed(self.id)
         self._end(requests_stand=False)
 
-    def _send(self, data: bytes) -> None:
-        """To the client, at the end of the turn."""
-        self.endpoint.turn.send(self.transport, data)
-
-    def _resume_reading(self) -> None:
-        if self._blocked or self.ended or self.transport.is_closing():
-            return
-        if self.server is None or not self.server.full:
-            self.transport.resume_reading()
+    def _goodbye_waits(self) -> bool:
+        """Is there a Terminate behind the last of what is held back?"""
+        return self._held and frontend.ends_in_terminate(bytes(self._tail or b""))
 
     # -- borrow and release --------------------------------------------------------------------
 
@@ -386,16 +333,16 @@ class Session(asyncio.Protocol, ABC):
         self.endpoint.log.client_closed_by_proxy(self.id, why)
         if error is not None and (self.server is None or not self.server.passing):
             self._send(error.response())
-        self.endpoint.turn.flush()
-        part_with(self.transport, LINGER)
+        self._part()
         self._end(requests_stand=False)
 
     def _terminated(self) -> None:
-        """The client has said Terminate: what it asked for before still runs."""
+        """The client has said Terminate: what it asked for before still runs, and is answered."""
         self.endpoint.log.client_requested_close(self.id)
         self.endpoint.turn.flush()
-        part_with(self.transport, LINGER)
         self._end(requests_stand=True)
+        if not self._leaving:
+            self._part()
 
     def _end(self, *, requests_stand: bool) -> None:
         self.ended = True
@@ -415,14 +362,14 @@ class Session(asyncio.Protocol, ABC):
             conversation.unsynced or conversation.copying or self._passing
         ):
             # PostgreSQL reads Terminate after what came before it: let that run to its end.
-            self._leaving = True
-            server.transport.resume_reading()
+            self._stay(server)
         else:
             self._abandon(server)
 
     def _abandon(self, server: ServerConnection) -> None:
         """The client has ended in the middle of a request: so does the request."""
         self.server = None
+        self._part_if_leaving()
         self.endpoint.log.closed_mid_request(self.id, server.id)
         server.home.cut(server, "its client was closed in the middle of a request")
 
@@ -430,6 +377,7 @@ class Session(asyncio.Protocol, ABC):
         """The client has ended and nothing is owed: reset what it has changed (invariant 2)."""
         self.server = None
         server.session = None
+        self._part_if_leaving()
         if self._blocked:
             server.transport.resume_reading()
         servers = server.home
@@ -452,6 +400,7 @@ class Session(asyncio.Protocol, ABC):
         # What was held back for an answer of it stands in no line.
         self._held = False
         if self.ended:
+            self._part_if_leaving()
             return
         server.target.sessions_lost += 1
         self.endpoint.unpinned(self)

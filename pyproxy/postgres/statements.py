@@ -197,6 +197,17 @@ class ServerStatements:
             self.names[step.name] = step.statement
 
 
+def is_definition(data: bytes, pos: int, end: int) -> bool:
+    """Is `data[pos:end]` the body of a Parse after the name: text, NUL, parameter types?"""
+    count_at = data.find(0, pos, end) + 1
+    types_at = count_at + 2
+    return (
+        count_at > 0
+        and types_at <= end
+        and types_at + 4 * int.from_bytes(data[count_at:types_at], "big") == end
+    )
+
+
 def close_message(name: bytes) -> bytes:
     """Close of a prepared statement."""
     return HEADER.pack(frontend.CLOSE, 6 + len(name)) + b"S" + name + b"\0"

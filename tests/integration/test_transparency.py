@@ -11,7 +11,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.messages import Bind, Close, Execute, Parse, Query, Sync
+from tests.support.messages import (
+    Bind,
+    Close,
+    Describe,
+    Execute,
+    Parse,
+    Query,
+    Raw,
+    Sync,
+    message,
+)
 from tests.support.postgres import PASSWORD, Postgres, temporary_folder
 from tests.support.proxy import start_proxy
 from tests.support.scripts import Client, Script, Step, make_script
@@ -73,6 +83,27 @@ FOUND = {
                 *(Parse("s2", "SELECT 7"), Sync()),
             )
         ),
+    ),
+    "a name of its own that looks like a renamed one": (
+        Step((Describe("S", "client_pyproxy_1"), Sync())),
+        Step((Query("SET work_mem = '1MB'"),)),
+        Step((Parse("client_pyproxy_1", "SELECT 7"), Parse("pyproxy_1", "SELECT 8"), Sync())),
+        Step((Bind("", "client_pyproxy_1"), Execute(), Bind("", "pyproxy_1"), Execute(), Sync())),
+        Step((Close("S", "client_pyproxy_1"), Bind("", "pyproxy_1"), Execute(), Sync())),
+        Step((Bind("", "client_pyproxy_1"), Sync())),
+    ),
+    "a Sync with a body": (Step((Raw(message(b"S", b"x")), Query("SELECT 7"))),),
+    "a Flush with a body": (
+        Step((Raw(message(b"H", b"x")), Parse("", "SELECT 7"), Sync())),
+        Step((Query("BEGIN"),)),
+        Step((Raw(message(b"H", b"x")), Parse("", "SELECT 7"), Sync())),
+    ),
+    "a Parse that is cut short drops no statement": (
+        Step((Parse("", "SELECT 7"), Sync())),
+        Step((Raw(message(b"P", b"\0SELECT 8\0\0\1")), Sync())),
+        Step((Bind(), Execute(), Sync())),
+        Step((Raw(message(b"P", b"\0SELECT 8\0\0\0x")), Bind(), Execute(), Sync())),
+        Step((Bind(), Execute(), Sync())),
     ),
     "a refusal to write ahead of what waits for a name": (
         Step((Query("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"),)),

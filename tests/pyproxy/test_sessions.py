@@ -50,9 +50,48 @@ async def test_who_takes_nothing_stops_the_server_that_it_is_lent_too() -> None:
     # And it is read again for the next one, whatever becomes of this one.
     stage.play(True, query(b"SELECT 1"))
     stage.play(True, message(b"X"))
+    assert not stage.up.reading
+    stage.session.connection_lost(None)
     assert stage.up.reading
     stage.play(False, result() + ready())
     assert stage.pool.idle == [stage.server]
+
+
+async def test_who_says_terminate_behind_its_requests_is_answered() -> None:
+    """PostgreSQL reads it when it is done with what came before; L-09."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk)
+    stage.play(True, query(b"SELECT 1") + series() + message(b"X"))
+    # It has closed its side, too: it reads on.
+    assert stage.session.eof_received() is True
+    stage.play(False, result() + ready())
+    assert (stage.down.written, stage.down.closed) == (result() + ready(), False)
+    stage.play(False, PARSED + BOUND + result() + ready())
+    assert stage.down.written == result() + ready() + PARSED + BOUND + result() + ready()
+    assert stage.down.closed
+    assert stage.pool.idle == [stage.server]
+    assert not stage.endpoint.sessions
+
+
+async def test_who_says_terminate_in_line_is_answered() -> None:
+    """Nobody has come to read it yet when the client closes its side."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk)
+    assert stage.pool.take() is stage.server
+    stage.play(True, query(b"SELECT 1") + message(b"X"))
+    assert stage.session.eof_received() is True
+    stage.server.pools.release(stage.pool, stage.server)
+    stage.play(False, result() + ready())
+    assert (stage.down.written, stage.down.closed) == (result() + ready(), True)
+
+
+async def test_who_has_said_terminate_is_let_go_when_its_server_is_lost() -> None:
+    """Nothing more will be answered."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk)
+    stage.play(True, query(b"SELECT 1") + message(b"X"))
+    stage.server.connection_lost(None)
+    assert stage.down.closed
 
 
 @pytest.mark.parametrize(
@@ -81,16 +120,19 @@ async def test_what_was_asked_ahead_of_a_goodbye_runs_though_the_client_is_in_li
     assert not stage.endpoint.sessions
 
 
-@pytest.mark.parametrize("end", ["terminate", "end of file"])
+@pytest.mark.parametrize("end", ["terminate", "terminate behind a request", "end of file"])
 async def test_whoever_takes_nothing_of_its_last_answers_is_cut_off(
     end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would keep its socket for ever, and no limit counts it any more."""
-    monkeypatch.setattr("pyproxy.postgres.session.LINGER", 0.01)
+    monkeypatch.setattr("pyproxy.postgres.client_side.LINGER", 0.01)
     stage = Stage(ShortWalk)
     stage.down.buffered = 1
     if end == "terminate":
         stage.play(True, message(b"X"))
+    elif end == "terminate behind a request":
+        stage.play(True, query(b"SELECT 1") + message(b"X"))
+        stage.session.pause_writing()
     else:
         stage.session.eof_received()
     # Compiled, a constant is what it is: 5 s.
