@@ -125,7 +125,7 @@ class Conversation:
         self._fed: bool = False
         # How many Syncs the COPY has read past, if it reads at all.
         self._ignored: int = 0
-        # The query behind it that is not answered if it is what ends the COPY.
+        # What was sent behind it and its data, and is not answered if it is what ends the COPY.
         self._intruder: Owed | None = None
         # The server discards until Sync, and the client has not sent it yet.
         self.skipping: bool = False
@@ -278,8 +278,8 @@ class Conversation:
         self._fed = False
         swallowed = self._swallow(intruder=True)
         self._ignored = sum(entry.kind == SYNC for entry in swallowed)
-        intruder = swallowed[-1] if swallowed and swallowed[-1].kind == QUERY else None
-        self._intruder = intruder if copier.kind == QUERY else None
+        if copier.kind == QUERY and swallowed and swallowed[-1].kind != SYNC:
+            self._intruder = swallowed[-1]
         if copier.kind == EXECUTE:
             self._reopen_pipeline()
         owed.appendleft(copier)
@@ -295,6 +295,7 @@ class Conversation:
         if sqlstate not in _READ_TO_THE_END_OF_COPY:
             self.perhaps += ignored
             if intruder is not None:
+                # The data did, before it was read.
                 owed.insert(1, intruder)
         if not owed or owed[0].kind in (SYNC, QUERY, FUNCTION_CALL):
             if copying and sqlstate in _READ_TO_THE_END_OF_COPY:

@@ -208,12 +208,13 @@ def test_a_sync_that_a_failed_copy_may_have_read_past_is_remembered() -> None:
     assert Play().run("> Q S < G > d c < C Z > Q < E:42P01 Z").conversation.perhaps == 0
 
 
-def test_a_query_behind_copy_data_is_answered_if_they_fail() -> None:
+def test_what_is_behind_copy_data_is_answered_if_they_fail() -> None:
     """It would have ended the COPY; the data did before, and PostgreSQL goes on with it."""
     play = Play().run("> Q d Q < G E:22P04 Z")
     assert not play.conversation.at_rest
     assert play.run("< T C Z").conversation.at_rest
     assert Play().run("> Q d Q < G E:08P01 Z").conversation.at_rest
+    assert Play().run("> Q d D S < G E:22P04 Z E:26000 Z").conversation.at_rest
     assert Play().run("> P B E d Q S < 1 2 G E:22P04 Z").conversation.at_rest
 
 
