@@ -29,6 +29,8 @@ FOREIGN: Final = b"client_"
 OUR_LIKE: Final = b"(?:" + FOREIGN + b")*" + PREFIX
 _OURS_AT_FIRST: Final = re.compile(OUR_LIKE)
 _FORMER_LIMIT: Final = 64
+# protocol_violation: what PostgreSQL calls a message that it could not read.
+_MALFORMED: Final = b"08P01"
 
 
 class Named(Owed):
@@ -139,6 +141,16 @@ class Names:
                 if isinstance(entry, Step):
                     self._undo(server, entry, failed=index == 0)
 
+    def failed(self, server: ServerConnection, sqlstate: bytes) -> None:
+        """An error in what is owed up to its ReadyForQuery."""
+        owed = iter(server.conversation.owed)
+        query = next(owed)
+        if isinstance(query, Forgetting):
+            self.restore(query)
+        elif isinstance(query, Step) and query.kind == QUERY and sqlstate == _MALFORMED:
+            # It was no query: what a query drops is still there.
+            self._put_back_unnamed(query.previous, owed)
+
     def restore(self, forgetting: Forgetting) -> None:
         """It has failed: the names are what they were, and those made since."""
         self.names = forgetting.names | self.names
@@ -230,9 +242,12 @@ class Names:
             return
         # PostgreSQL drops the old unnamed statement before it looks at the new one.
         before = None if failed and step.kind == PARSE else step.previous
-        for later in server.conversation.owed:
-            if isinstance(later, Step) and later.changes_unnamed:
-                later.previous = before
+        self._put_back_unnamed(before, server.conversation.owed)
+
+    def _put_back_unnamed(self, before: Statement | None, later: Iterable[Owed]) -> None:
+        for entry in later:
+            if isinstance(entry, Step) and entry.changes_unnamed:
+                entry.previous = before
                 return
         self.unnamed = before
 

@@ -484,8 +484,8 @@ class Relay(RefusedWrites):
             server.retiring = (
                 server.retiring or "a Sync ahead of a failed COPY may be answered late"
             )
-        if owed and isinstance(owed[0], Forgetting) and self.naming is not None:
-            self.naming.restore(owed[0])
+        if owed and self.naming is not None:
+            self.naming.failed(server, sqlstate)
         return renamed
 
     def _renamed(self, naming: Naming, message: bytes, failed: Owed | None) -> bytes:

@@ -10,6 +10,7 @@ conversation was at rest, or after a reset that was answered as expected; else i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -291,7 +292,9 @@ class ServerConnection(asyncio.Protocol):
         self.session = None
         self.transport.resume_reading()
         self._turn.flush()
-        self.transport.write_eof()
+        # The database may have reset it, and nobody has read that yet: asyncio's own loop raises.
+        with contextlib.suppress(OSError):
+            self.transport.write_eof()
         self._close_timer = asyncio.get_running_loop().call_later(CLOSE_GRACE, self.transport.abort)
 
     def abort(self, why: str) -> None:

@@ -105,6 +105,11 @@ FOUND = {
         Step((Raw(message(b"P", b"\0SELECT 8\0\0\0x")), Bind(), Execute(), Sync())),
         Step((Bind(), Execute(), Sync())),
     ),
+    "a Query that is none drops no statement": (
+        Step((Parse("", "SELECT 7"), Sync())),
+        Step((Raw(message(b"Q", b"SELECT 8\0more")), Sync())),
+        Step((Bind(), Execute(), Sync())),
+    ),
     "a refusal to write ahead of what waits for a name": (
         Step((Query("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"),)),
         Step(

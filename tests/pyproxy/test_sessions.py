@@ -57,6 +57,23 @@ async def test_who_takes_nothing_stops_the_server_that_it_is_lent_too() -> None:
     assert stage.pool.idle == [stage.server]
 
 
+async def test_a_server_that_has_been_reset_is_cut_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody has read that yet; asyncio's own loop raises."""
+
+    def refused() -> None:
+        raise OSError(107, "Transport endpoint is not connected")
+
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk)
+    monkeypatch.setattr(stage.up, "write_eof", refused)
+    stage.play(True, query(b"SELECT 1"))
+    stage.session.connection_lost(None)
+    assert stage.server.closing
+    stage.server.connection_lost(None)
+
+
 async def test_who_says_terminate_behind_its_requests_is_answered() -> None:
     """PostgreSQL reads it when it is done with what came before; L-09."""
     await asyncio.sleep(0)
