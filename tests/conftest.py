@@ -24,6 +24,7 @@ pytest_plugins = [
         "tests.support.postgres",
         "tests.support.proxy",
         "tests.support.pair",
+        "tests.support.trio",
         "tests.support.moto_server",
     )
     if find_spec(name) is not None

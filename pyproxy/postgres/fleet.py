@@ -101,6 +101,8 @@ class Fleet:
                 servers.fence(f"target {name} has lost its role")
             else:
                 servers.hold()
+                if name in decision.stranded:
+                    servers.part_with_keepers("its target does not follow the writer")
         self._caught_up = [s for s in self._readers if s.target.id in decision.caught_up]
         self._send_home()
         no_reader = errors.no_reader() if decision.readerless else None

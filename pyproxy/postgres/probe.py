@@ -30,6 +30,9 @@ DATABASE: Final = "postgres"
 
 # The timeline of a primary is the one it writes to: that of the last checkpoint is late after a
 # promotion. That of a standby is the newest of what it has received, replayed and checkpointed.
+# What it has received is shown while a WAL receiver is connected, and to who may read all
+# statistics; that there is one, to everybody. Of what comes from an archive only the control file
+# tells, some minutes later: at the next restart point, or when a changed page has to be written.
 # Names are qualified: see LIMITS_QUERY.
 _QUESTION: Final = f"""\
 SELECT r.recovering,
@@ -54,7 +57,10 @@ SELECT r.recovering,
  CASE WHEN r.recovering THEN (SELECT extract(epoch FROM pg_catalog.clock_timestamp()
   - w.last_msg_receipt_time) FROM pg_catalog.pg_stat_get_wal_receiver() w) END,
  pg_catalog.pg_wal_lsn_diff(CASE WHEN r.recovering THEN pg_catalog.pg_last_wal_replay_lsn()
-  ELSE pg_catalog.pg_current_wal_lsn() END, '0/0')::bigint
+  ELSE pg_catalog.pg_current_wal_lsn() END, '0/0')::bigint,
+ CASE WHEN r.recovering THEN (SELECT CASE WHEN w.pid IS NULL
+  THEN pg_catalog.current_setting('restore_command', true) <> '' ELSE w.received_tli IS NULL END
+  FROM pg_catalog.pg_stat_get_wal_receiver() w) END
 FROM (SELECT pg_catalog.pg_is_in_recovery() AS recovering) r"""  # noqa: S608 - a constant, too
 
 _PROMOTE: Final = (
@@ -173,7 +179,7 @@ async def _first_row(stream: LoginStream, sql: str) -> tuple[bytes | None, ...]:
 
 def _sighting(row: tuple[bytes | None, ...]) -> Sighting:
     """The answer to _QUESTION."""
-    if len(row) != 11:
+    if len(row) != 12:
         raise ProtocolError(f"{len(row)} columns in answer to a probe")
     text = [(value or b"").decode() for value in row]
     return Sighting(
@@ -188,6 +194,7 @@ def _sighting(row: tuple[bytes | None, ...]) -> Sighting:
         promotable=text[8] == "t",
         silence=float(text[9]) if text[9] else None,
         replayed=int(text[10] or 0),
+        untold=text[11] == "t",
     )
 
 

@@ -167,7 +167,7 @@ class Servers:
                 task.cancel()
             self.expire_servers(why := "its target has another role now")
             if role != self.role:
-                self._part_with_keepers(why)
+                self.part_with_keepers(why)
             self.role, self.epoch = role, epoch
 
     def resume(self) -> None:
@@ -189,7 +189,7 @@ class Servers:
         for server in list(self.all):
             self._cut_off(server, why)
 
-    def _part_with_keepers(self, why: str) -> None:
+    def part_with_keepers(self, why: str) -> None:
         """A session that keeps its server would go on where its role is not any more (FO-04)."""
         for server in list(self.all):
             if server.session is not None and server.session.keeps_server:

@@ -35,6 +35,9 @@ from pyproxy.targets.target import READ_ONLY, READ_WRITE
 
 # How long a promotion may take before another standby may be tried, in seconds.
 PROMOTION_TIMEOUT: Final = 30.0
+# How long a reader may take to follow a new writer, in seconds. PostgreSQL looks for its primary
+# every wal_retrieve_retry_interval, which is 5 s unless set otherwise.
+FOLLOW_PATIENCE: Final = 10.0
 
 
 class Health(Enum):
@@ -105,6 +108,9 @@ class Observation(NamedTuple):
     remembered: bool = False
     """This is what an earlier run of the proxy saw; in this one it has not answered."""
 
+    untold: float = float("-inf")
+    """When it may last have been getting WAL of a newer timeline than the probe can see."""
+
 
 class Observations(NamedTuple):
     """All targets, in the order of the configuration, and what was decided before."""
@@ -133,6 +139,12 @@ class Observations(NamedTuple):
     maximum_lag: int = 1 << 20
     """Bytes of WAL that a standby may lack and still be promoted."""
 
+    since: float = float("inf")
+    """When the writer was given the role; long ago if it had that before the proxy's start."""
+
+    stranded: tuple[str, ...] = ()
+    """Who did not follow the writer."""
+
 
 class Decision(NamedTuple):
     """What is to be done."""
@@ -151,6 +163,9 @@ class Decision(NamedTuple):
     deposed: tuple[str, ...] = ()
     """Who is not to be the writer again before it was a standby; the next decision is told."""
 
+    stranded: tuple[str, ...] = ()
+    """The standbys that do not follow the last writer; the next decision is told (FO-04)."""
+
     promote: str | None = None
     """Who is to become the writer."""
 
@@ -163,7 +178,9 @@ class Decision(NamedTuple):
 def decide(seen: Observations, now: float) -> Decision:
     """What to do about what is seen; `now` is of the clock of the observations."""
     if _another_cluster(seen):
-        seen = seen._replace(writer=None, timeline=0, system="", deposed=(), promoting=None)
+        seen = seen._replace(
+            writer=None, timeline=0, system="", deposed=(), promoting=None, stranded=()
+        )
     writable = [t for t in seen.targets if _writable(t, seen)]
     chosen = _choose(writable, seen, now)
     old = next((t for t in seen.targets if t.id == seen.writer), None)
@@ -175,10 +192,10 @@ def decide(seen: Observations, now: float) -> Decision:
             why = f"{', '.join(others)} can be written to as well: an old primary, not used"
         # Whoever had the role, or could be mistaken for who has it.
         deposed = (*others, *([old.id] if old is not None else []))
-        return _complete(Decision(state, chosen.id, deposed=deposed, why=why), seen)
+        return _complete(Decision(state, chosen.id, deposed=deposed, why=why), seen, now)
     if old is None:
-        return _complete(_at_the_start(seen), seen)
-    return _complete(_without_writer(seen, old, now), seen)
+        return _complete(_at_the_start(seen), seen, now)
+    return _complete(_without_writer(seen, old, now), seen, now)
 
 
 def _writable(target: Observation, seen: Observations) -> bool:
@@ -342,11 +359,12 @@ def _promotion(seen: Observations, old: Observation, now: float) -> Decision:
         now - t.heard < silence / 2 or (old.remembered and t.streaming) for t in standbys
     ):
         return Decision(State.ISOLATED, None, why=f"a standby still hears from {old.id}")
-    if old.remembered:
-        standbys, why = _on_its_timeline(standbys, old)
-        if not standbys:
+    following = [t for t in standbys if t.id not in seen.stranded or t.timeline >= seen.timeline]
+    if old.remembered or not following:
+        following, why = _on_its_timeline(standbys, old)
+        if not following:
             return Decision(State.UNPROVEN, None, why=why)
-    best = max(standbys, key=lambda t: t.position)
+    best = max(following, key=lambda t: t.position)
     lacks = old.position - best.position
     if lacks > seen.maximum_lag:
         why = f"{old.id} is down, and {best.id} lacks {lacks} bytes of what it has written"
@@ -387,8 +405,8 @@ def _on_its_timeline(
     return [t for t in standbys if t.timeline == old.timeline], ""
 
 
-def _complete(decision: Decision, seen: Observations) -> Decision:
-    """Add who reads, who is fenced and who is deposed."""
+def _complete(decision: Decision, seen: Observations, now: float) -> Decision:
+    """Add who reads, who does not follow, who is fenced and who is deposed."""
     writer = decision.writer
     demoted = decision.state is State.DEMOTED
     others = [
@@ -398,7 +416,8 @@ def _complete(decision: Decision, seen: Observations) -> Decision:
         if t.id != (writer or seen.writer) or (demoted and _standby(t))
     ]
     ours = [t for t in others if not _foreign(t, seen)]
-    readers = tuple(t.id for t in ours if _standby(t))
+    stranded = _stranded(ours, decision, seen, now)
+    readers = tuple(t.id for t in ours if _standby(t) and t.id not in stranded)
     deposed = _deposed(decision, seen)
     fenced = dict.fromkeys((*decision.fenced, *deposed))
     for target in others:
@@ -409,7 +428,31 @@ def _complete(decision: Decision, seen: Observations) -> Decision:
         readers=readers,
         fenced=tuple(fenced),
         deposed=deposed,
+        stranded=stranded,
         readerless=not hopeful and len(seen.targets) > 1,
+    )
+
+
+def _stranded(
+    others: list[Observation], decision: Decision, seen: Observations, now: float
+) -> tuple[str, ...]:
+    """The standbys of an older timeline than the last writer's.
+
+    Who reads there sees what was before the failover, for ever. As long as no other has the role
+    nobody is: the standbys of a dead writer have its timeline. What the probe can't see proves
+    nothing, and a standby that was left behind stays so in further failovers.
+    """
+    newest = max((t.timeline for t in seen.targets if t.id == decision.writer), default=0)
+    newest = max(newest, seen.timeline)
+    return tuple(
+        t.id
+        for t in others
+        if (t.id in seen.stranded and not _primary(t) and t.timeline < newest)
+        or (
+            _standby(t)
+            and t.timeline < seen.timeline
+            and now - max(seen.since, t.untold) >= FOLLOW_PATIENCE
+        )
     )
 
 

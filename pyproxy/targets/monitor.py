@@ -80,6 +80,8 @@ class Monitor:
         # Who has the role, or had it last, and in which timeline of the database.
         self.writer: str | None = None
         self._timeline = 0
+        # When it was given that; before the first time nobody can have failed to follow.
+        self._since = float("inf")
         self._system = ""
         self._memory: Final = memory
         # The file by which an earlier run of the proxy has told who the writer is.
@@ -203,6 +205,8 @@ class Monitor:
             self._promoting_since,
             may_promote=self.settings.promote and not self.settings.patroni,
             maximum_lag=self.settings.maximum_lag_on_failover,
+            since=self._since,
+            stranded=self.decision.stranded,
         )
         before, decision = self.decision, decide(seen, now)
         reading = follow(self._reading, decision, seen, now)
@@ -222,6 +226,8 @@ class Monitor:
             given = (decision.writer, watch.timeline, watch.system)
             self._promoting = None
             if not self.epoch or given != (self.writer, self._timeline, self._system):
+                # At the start: it may have had the role for long.
+                self._since = now if self.epoch else float("-inf")
                 self.epoch += 1
                 self._note_cluster(watch)
                 self.writer, self._timeline, self._system = given

@@ -39,6 +39,9 @@ class Sighting(NamedTuple):
     replayed: int
     """Bytes of WAL that a standby has replayed; of a primary, its position."""
 
+    untold: bool
+    """It may be getting WAL of a timeline that the probe can't see: `timeline` may be late."""
+
 
 class ProbeError(Exception):
     """A probe that saw nothing; `str()` says why."""

@@ -25,7 +25,7 @@ class Watch:
         self.wake = asyncio.Event()
         # The last answer, though it may be dead by now.
         self.sighting: Sighting | None = None
-        self.looked = self.heard = float("-inf")
+        self.looked = self.heard = self.untold = float("-inf")
         # It is of an earlier run of the proxy.
         self.remembered = False
         # Probes missed in a row, and when the first of them was sent.
@@ -52,12 +52,16 @@ class Watch:
             promotable=False,
             silence=None,
             replayed=position,
+            untold=False,
         )
 
     # -- what a probe brought ------------------------------------------------------------------
 
     def seen(self, sighting: Sighting, began: float, now: float) -> None:
         """The target has answered a probe that began at `began`."""
+        if self.sighting is not None and _goes_on(self.sighting, sighting):
+            # The timeline that it receives is not shown while it connects anew.
+            sighting = sighting._replace(timeline=max(sighting.timeline, self.sighting.timeline))
         self.looked = began
         self.sighting = sighting
         self.remembered = False
@@ -67,6 +71,8 @@ class Watch:
         self._reason = self._description = ""
         if sighting.silence is not None:
             self.heard = now - sighting.silence
+        if sighting.untold:
+            self.untold = now
         self.target.lag = sighting.lag
         self.target.timeline = sighting.timeline
         self.target.position = sighting.position
@@ -123,6 +129,7 @@ class Watch:
             streaming=sighting.silence is not None,
             looked=self.looked,
             remembered=self.remembered,
+            untold=self.untold,
         )
 
     def _health(self) -> Health:
@@ -158,7 +165,23 @@ class Watch:
             return TargetHealth("AVAILABLE", READ_WRITE)
         if name in decision.readers:
             return TargetHealth("AVAILABLE", READ_ONLY)
+        if name in decision.stranded:
+            why = (
+                f"it does not follow the writer and is left behind in timeline {seen.timeline}: "
+                "its primary_conninfo has to lead to the writer"
+            )
+            return TargetHealth("UNAVAILABLE", READ_ONLY, INVALID_REPLICATION_STATE, why)
         why = "it is no standby of the writer"
         if seen.refuses_writes:
             why = "it is set to be read-only"
         return TargetHealth("UNAVAILABLE", UNKNOWN, INVALID_REPLICATION_STATE, why)
+
+
+def _goes_on(before: Sighting, now: Sighting) -> bool:
+    """Is it the same standby, which has not begun anew from an older backup?"""
+    return (
+        before.in_recovery
+        and now.in_recovery
+        and before.system == now.system
+        and before.replayed <= now.replayed
+    )

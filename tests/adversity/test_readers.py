@@ -4,68 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pyproxy.lab.cluster import Cluster
 from tests.support.messages import Query
-from tests.support.pair import Pair, make_pair
-from tests.support.postgres import PASSWORD, Postgres, temporary_folder
-from tests.support.proxy import Proxy
+from tests.support.pair import Pair
+from tests.support.trio import ENDPOINTS, Readers, Trio, port_of
 from tests.support.wire import ClosedByPeer, Wire, errors_of
 
 pytestmark = [pytest.mark.adversity, pytest.mark.timeout(180)]
-
-ENDPOINTS = [
-    {"port": 0},
-    {"db_proxy_endpoint_name": "reader", "port": 0, "target_role": "READ_ONLY"},
-]
-
-
-class Trio:
-    """A primary and two standbys, the second of which allows twice the connections."""
-
-    def __init__(self, pair: Pair, second: Postgres) -> None:
-        self.pair = pair
-        self.second = second
-
-    def proxy(self, folder: Path, **changes: Any) -> contextlib.AbstractContextManager[Proxy]:
-        return self.pair.proxy(
-            folder, ports={"c": self.second.port}, endpoints=ENDPOINTS, **changes
-        )
-
-
-@pytest.fixture
-def trio() -> Iterator[Trio]:
-    with temporary_folder() as folder, make_pair(folder, synchronous=True) as pair:
-        second = Cluster.copy_of(pair.primary.cluster, folder / "second")
-        # More than the primary has: a standby may.
-        second.configure({"max_connections": "200"})
-        second.start()
-        try:
-            yield Trio(pair, Postgres(second))
-        finally:
-            second.kill()
-
-
-class Readers:
-    """Clients of the READ_ONLY endpoint."""
-
-    def __init__(self, proxy: Proxy, stack: contextlib.ExitStack) -> None:
-        rows = proxy.api("proxy")["endpoints"]
-        self._port = next(row["port"] for row in rows if row["db_proxy_endpoint_name"] == "reader")
-        self._stack = stack
-
-    def come(self, timeout: float = 15.0) -> Wire:
-        wire = Wire("127.0.0.1", self._port, timeout=timeout)
-        return self._stack.enter_context(wire).login("app", PASSWORD, "app")
-
-
-def port_of(wire: Wire) -> int:
-    return int(wire.value("SELECT inet_server_port()") or 0)
 
 
 def test_clients_are_spread_by_what_each_reader_allows_and_stay(trio: Trio, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ SETTINGS = FailoverConfig(probe_interval=0.1, probe_timeout=0.2)
 
 
 def sighting(**changes: object) -> Sighting:
-    seen = Sighting(False, False, 1, 1000, 0.0, "7", 100, 3, True, None, 1000)
+    seen = Sighting(False, False, 1, 1000, 0.0, "7", 100, 3, True, None, 1000, False)
     return seen._replace(**changes)  # type: ignore[arg-type]
 
 
