@@ -189,6 +189,13 @@ TEXTS: Final = tuple(
             "the client gives a token where IAM is not configured",
         ),
         (
+            # AWS tells no SQLSTATE; that of E-PG-16, which it stands in for.
+            "E-PG-22",
+            sqlstate.CONNECTION_EXCEPTION,
+            "The target group doesn't have any associated read/write instances",
+            "a `READ_WRITE` endpoint, and all targets are standbys of a writer elsewhere",
+        ),
+        (
             "E-PG-23",
             sqlstate.CONNECTION_EXCEPTION,
             "The target group doesn't have any associated read-only instances",
@@ -325,6 +332,11 @@ def iam_required() -> ProxyError:
 def iam_not_configured() -> ProxyError:
     """E-PG-21."""
     return _BY_ID["E-PG-21"].error()
+
+
+def no_writer() -> ProxyError:
+    """E-PG-22 (FO-07)."""
+    return _BY_ID["E-PG-22"].error()
 
 
 def no_reader() -> ProxyError:

@@ -106,13 +106,13 @@ class Pools(Generic[S]):
         Refuses at once when `connection_borrow_timeout` is 0 (Q-17), and has a server ready for
         the next who asks. A login borrows nothing yet: it waits for LOGIN_PATIENCE all the same.
         """
+        if self.refusal is not None:
+            borrower.refused(self.refusal)
+            return
         if self.limits.connection_borrow_timeout <= 0 and not at_login:
             if not pool.opening and self.used < self.limits.max_connections:
                 self._open(pool)
             borrower.refused(borrow_timeout())
-            return
-        if self.refusal is not None:
-            borrower.refused(self.refusal)
             return
         borrower.waiting_since = self._clock()
         self.stand(pool, borrower)

@@ -6,7 +6,8 @@ noticing, waiting ones go on waiting there with their time, and what is under wa
 lost its role by force is ended with one error.
 
 A READ_WRITE client is never sent to a standby. While no target has ever taken writes, or the last
-one that did has become a reader, such clients are at home in the lobby, which lends nothing.
+one that did has become a reader, such clients are at home in the lobby, which lends nothing. They
+wait there, unless the writer is known to be elsewhere (E-PG-22).
 
 A READ_ONLY session is sent to readers that show nothing older than what it may have seen (FO-04).
 Until there is one it waits in the reading room, which lends nothing. Who comes anew goes to any
@@ -105,9 +106,11 @@ class Fleet:
                     servers.part_with_keepers("its target does not follow the writer")
         self._caught_up = [s for s in self._readers if s.target.id in decision.caught_up]
         self._send_home()
+        no_writer = errors.no_writer() if decision.writerless else None
         no_reader = errors.no_reader() if decision.readerless else None
-        for servers in (*self.servers, self.reading_room):
-            servers.pools.refuse(None if servers is self.writer else no_reader)
+        for servers in self.everywhere():
+            mine = servers in (self.writer, self.lobby)
+            servers.pools.refuse(no_writer if mine else no_reader)
         for servers in (*serving, *self._readers):
             servers.resume()
 

@@ -172,6 +172,9 @@ class Decision(NamedTuple):
     readerless: bool = False
     """No target is a reader or could become one by recovering (FO-04)."""
 
+    writerless: bool = False
+    """All are standbys of a primary elsewhere (FO-07): see `elsewhere`."""
+
     why: str = ""
 
 

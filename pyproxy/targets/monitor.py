@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from pyproxy.config import FailoverConfig
+from pyproxy.targets import elsewhere
 from pyproxy.targets.failover import (
     PROMOTION_TIMEOUT,
     Decision,
@@ -95,6 +96,8 @@ class Monitor:
         self._promoting_at = 0.0
         # Where the sessions of lost readers may go on.
         self._reading = Reading()
+        # What comes from a primary that is no target.
+        self._feed = elsewhere.Feed()
         self._outage: Outage | None = None
         # Sessions ended for want of their server, up to the last look at which all was well: those
         # since then belong to what that look did not see yet.
@@ -213,6 +216,9 @@ class Monitor:
         if reading.shown is None and self._reading.shown is not None:
             self.look_everywhere()
         self._reading = reading
+        self._feed = elsewhere.follow(self._feed, decision, seen, now)
+        if self._feed.proven:
+            decision = decision._replace(writerless=True, why=elsewhere.WHY)
         self.decision = decision._replace(caught_up=caught_up(reading, decision, seen))
         self._describe(seen)
         self._carry_out(before, now)

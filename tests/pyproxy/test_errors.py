@@ -96,6 +96,11 @@ AWS = [
         "28000",
         "Configure IAM authentication as the DefaultAuthScheme in your proxy and try again.",
     ),
+    (
+        errors.no_writer(),
+        "08000",
+        "The target group doesn't have any associated read/write instances",
+    ),
 ]
 
 
@@ -103,7 +108,7 @@ AWS = [
 def test_clients_read_the_words_of_rds_proxy(
     error: errors.ProxyError, sqlstate: str, text: str
 ) -> None:
-    """E-PG-01 to E-PG-21, character by character."""
+    """E-PG-01 to E-PG-22, character by character."""
     assert (error.severity, error.sqlstate, str(error)) == ("FATAL", sqlstate, text)
 
 

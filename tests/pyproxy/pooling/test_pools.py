@@ -306,6 +306,16 @@ def test_where_nobody_can_be_helped_those_who_wait_and_those_who_come_are_refuse
     assert house.borrow(pool).error is None
 
 
+def test_that_nobody_can_be_helped_is_said_before_that_nobody_may_wait() -> None:
+    """Q-17: who may not wait is told why it would have been in vain."""
+    house = House(1, timeout=0)
+    pool = house.pool()
+    house.pools.pause()
+    house.pools.refuse(no_reader())
+    error = house.borrow(pool).error
+    assert error is not None and str(error) == str(no_reader())
+
+
 def test_a_shelved_server_that_dies_is_gone() -> None:
     house = House(1)
     pool = house.pool()

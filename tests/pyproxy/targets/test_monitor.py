@@ -178,6 +178,24 @@ async def test_the_word_of_an_orchestrator_goes_before_what_is_seen() -> None:
     await house.monitor.stop()
 
 
+async def test_where_the_writer_is_elsewhere_it_is_told_and_steered_until_there_is_one() -> None:
+    """FO-07, FO-01: not while one of them may be about to be promoted."""
+    house = House()
+    fed = sighting(in_recovery=True, silence=0.0)
+    for probe in house.probes.values():
+        probe.sees = fed
+    await house.monitor.start()
+    await house.until(lambda: house.probes["a"].looks > 5)
+    assert not house.monitor.decision.writerless
+    house.probes["b"].sees = fed._replace(position=2000)
+    await house.until(lambda: house.steered[-1][0].writerless)
+    assert house.told.count("writer-unproven") == 2
+    house.probes["b"].sees = sighting(timeline=2)
+    await house.until(lambda: house.monitor.writer == "b")
+    assert not house.steered[-1][0].writerless
+    await house.monitor.stop()
+
+
 async def test_a_bug_in_a_probe_does_not_stop_the_watch() -> None:
     house = House()
     await house.monitor.start()
