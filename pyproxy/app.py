@@ -293,7 +293,7 @@ class App:
         pool = self.config.target_group.connection_pool_config
         return ServerSettings(
             pool.max_connections_percent,
-            pool.max_idle_connections_percent,
+            pool.idle_percent,
             pool.connection_borrow_timeout,
             pool.init_query,
             role=self._role(),

@@ -3,10 +3,11 @@
     value, problems = bind(text, Settings, environment={"HOME": "/root"})
 
 A dataclass says what is right: its annotations give the types (`str`, `int`, `float`, `bool`,
-`object` for any YAML, another dataclass, `tuple[X, ...]` for a list), its fields made by `key`
-the choices, the range and the description. `${NAME}` and `${NAME:-default}` in any value are read
-from the environment, `$$` is a dollar sign. All problems are collected, none stops the search; a
-value is never shown in one, for it may be a secret.
+`object` for any YAML, another dataclass, `tuple[X, ...]` for a list; `int | None` for one that may
+be empty, as if it was not there), its fields made by `key` the choices, the range and the
+description. `${NAME}` and `${NAME:-default}` in any value are read from the environment, `$$` is a
+dollar sign. All problems are collected, none stops the search; a value is never shown in one, for
+it may be a secret.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import dataclasses
 import difflib
 import math
 import re
+import types
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
@@ -37,6 +39,8 @@ _BOOLEANS: Final = {
     "no": False,
     "off": False,
 }
+# A scalar that may be empty, and is.
+_LEFT_OUT: Final = object()
 # Aliases can make a small file huge (the "billion laughs"): no configuration needs so much.
 _MAX_NODES: Final = 100_000
 
@@ -184,7 +188,9 @@ class _Binder:
                 self.report(_place(key_node), inner, f"given twice, first in line {seen[name]}")
             else:
                 seen[name] = _place(key_node).line
-                values[name] = self.bind(value_node, hints[name], inner, fields[name].metadata)
+                value = self.bind(value_node, hints[name], inner, fields[name].metadata)
+                if value is not _LEFT_OUT:
+                    values[name] = value
         return self._made(node, cls, path, fields, values)
 
     def _made(
@@ -244,6 +250,7 @@ class _Binder:
     # -- scalars -------------------------------------------------------------------------------
 
     def _scalar(self, node: yaml.Node, kind: Any, path: str, metadata: Mapping[str, Any]) -> object:
+        kind, may_be_empty = without_none(kind)
         if not isinstance(node, yaml.ScalarNode):
             self.report(_place(node), path, f"{_name(node)} is not {_NAMES[kind]}")
             return None
@@ -251,6 +258,8 @@ class _Binder:
         text = self._text(node, path)
         if len(self.problems) > before:
             return None
+        if may_be_empty and (_is_null(node) or not text):
+            return _LEFT_OUT
         if kind is str:
             return self._string(node, "" if _is_null(node) else text, path, metadata)
         value = _parse(kind, text)
@@ -294,6 +303,12 @@ class _Binder:
             return found[2] or ""
 
         return _HIDDEN.sub(value_of, str(node.value))
+
+
+def without_none(kind: Any) -> tuple[Any, bool]:
+    """What a value is that is one, and whether there may be none."""
+    kinds = typing.get_args(kind)
+    return (kinds[0], True) if types.NoneType in kinds else (kind, False)
 
 
 def _hide(found: re.Match[str]) -> str:

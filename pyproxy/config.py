@@ -128,8 +128,12 @@ class ConnectionPoolConfig:
         low=1,
         high=100,
     )
-    max_idle_connections_percent: int = key(
-        50, "Percent of it that may stay open though idle for 5 minutes.", low=0, high=100
+    max_idle_connections_percent: int | None = key(
+        None,
+        "Percent of it that may stay open though idle for 5 minutes. Empty: half of"
+        " `max_connections_percent`.",
+        low=0,
+        high=100,
     )
     connection_borrow_timeout: float = key(
         120.0,
@@ -141,6 +145,12 @@ class ConnectionPoolConfig:
         (), "AWS has none for PostgreSQL; kept for its name.", choices=("EXCLUDE_VARIABLE_SETS",)
     )
     init_query: str = key("", "SQL that each new database connection runs first.")
+
+    @property
+    def idle_percent(self) -> int:
+        """`max_idle_connections_percent`, or what stands for it (S-03); never less than 1 of 1."""
+        given = self.max_idle_connections_percent
+        return (self.max_connections_percent + 1) // 2 if given is None else given
 
 
 @dataclass(frozen=True)

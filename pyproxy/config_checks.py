@@ -34,7 +34,7 @@ _EVERYWHERE: Final = {"0.0.0.0": 4, "::": 6}  # noqa: S104 - to be recognised
 def check(config: Config, places: Mapping[str, Place]) -> Iterable[Problem]:
     """Every problem, at the place of the key that it is about."""
     found = [problem for find in CHECKS for problem in find(config)]
-    for path, text in (*found, *_pool(config, places), *_failover(config, places)):
+    for path, text in (*found, *_failover(config, places)):
         place = _nearest(path, places)
         yield Problem(place.line, place.column, path, text)
 
@@ -153,12 +153,14 @@ def _overlap(one: str, other: str) -> bool:
     )
 
 
-def _pool(config: Config, places: Mapping[str, Place]) -> Found:
+def _pool(config: Config) -> Found:
     pool = config.target_group.connection_pool_config
-    path = "target_group.connection_pool_config.max_idle_connections_percent"
-    # S-03; the default gives way to a smaller maximum.
-    if path in places and pool.max_idle_connections_percent > pool.max_connections_percent:
-        yield path, "it must not be more than max_connections_percent"
+    # S-03.
+    if pool.idle_percent > pool.max_connections_percent:
+        yield (
+            "target_group.connection_pool_config.max_idle_connections_percent",
+            "it must not be more than max_connections_percent; empty, it is half of that",
+        )
     if pool.session_pinning_filters:
         yield (
             "target_group.connection_pool_config.session_pinning_filters",
@@ -307,6 +309,7 @@ CHECKS: Final[tuple[Callable[[Config], Found], ...]] = (
     _names,
     _endpoints,
     _listeners,
+    _pool,
     _auth,
     _access_keys,
     _iam,

@@ -11,6 +11,7 @@ import typing
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
+from pyproxy.binder import without_none
 from pyproxy.config import EXTENSIONS, Config
 
 _HEAD: Final = """\
@@ -90,6 +91,7 @@ def page() -> str:
 
 def _kind(field: dataclasses.Field[Any], kind: Any, items: Any) -> str:  # noqa: ANN401
     metadata = field.metadata
+    kind, may_be_empty = without_none(kind)
     if metadata["choices"]:
         text = ", ".join(f"`{choice}`" if choice else "empty" for choice in metadata["choices"])
     else:
@@ -97,6 +99,7 @@ def _kind(field: dataclasses.Field[Any], kind: Any, items: Any) -> str:  # noqa:
     low, high = metadata["low"], metadata["high"]
     if low is not None:
         text += f" from {low:g} to {high:g}" if high is not None else f", {low:g} or more"
+    text += ", or empty" if may_be_empty else ""
     return f"list of {text}" if items else text
 
 
@@ -108,7 +111,7 @@ def _default(field: dataclasses.Field[Any]) -> str:
         return f"`{str(value).lower()}`"
     if isinstance(value, float):
         return f"`{value:g}`"
-    return f"`{value}`" if value not in ("", ()) else "empty"
+    return f"`{value}`" if value not in ("", (), None) else "empty"
 
 
 def _doc(field: dataclasses.Field[Any]) -> str:

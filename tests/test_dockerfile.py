@@ -171,6 +171,14 @@ def test_a_name_for_clients_can_be_set_by_variable() -> None:
     assert plain.endpoints[0].public_host == EndpointConfig().public_host
 
 
+@pytest.mark.parametrize(("given", "idle"), [({}, 15), ({"IDLE_": "20"}, 20), ({"IDLE_": ""}, 15)])
+def test_the_one_percentage_follows_the_other(given: dict[str, str], idle: int) -> None:
+    """S-03: its default is half of the maximum, so that the maximum can be set alone."""
+    variables = {"PYPROXY_TARGET_HOST": "db", "PYPROXY_MAX_CONNECTIONS_PERCENT": "30"}
+    variables |= {f"PYPROXY_MAX_{name}CONNECTIONS_PERCENT": value for name, value in given.items()}
+    assert load(CONTAINER, variables).target_group.connection_pool_config.idle_percent == idle
+
+
 def test_the_database_can_be_verified_by_variables_alone() -> None:
     variables = {"PYPROXY_TARGET_HOST": "db", "PYPROXY_TARGET_TLS": "verify-full"}
     variables["PYPROXY_TARGET_ROOT_CERTIFICATE"] = "/etc/pyproxy/ca.pem"

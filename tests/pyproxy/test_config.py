@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pyproxy import config_reference
-from pyproxy.config import Config, ConfigError, EndpointConfig, TargetConfig
-from pyproxy.config_file import default_state_dir, load, load_again, parse
+from pyproxy.config import Config, ConfigError
+from pyproxy.config_file import default_state_dir, load, parse
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "config").glob("*.yaml"))
@@ -49,7 +47,7 @@ def test_the_defaults_are_the_contracts() -> None:
     assert (config.endpoints[0].host, config.endpoints[0].port) == ("127.0.0.1", 6432)
     pool = config.target_group.connection_pool_config
     assert pool.max_connections_percent == 100
-    assert pool.max_idle_connections_percent == 50
+    assert pool.idle_percent == 50
     assert pool.connection_borrow_timeout == 120
     assert (config.http.host, config.http.port) == ("127.0.0.1", 8432)
     assert config.pool_mode == "transaction"
@@ -302,12 +300,34 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_file() -> None:
     assert [line.split(":")[1] for line in told] == ["1", "2", "3"]
 
 
-def test_a_smaller_maximum_takes_the_default_of_idle_with_it() -> None:
-    """S-03's default is no mistake of the user's."""
-    read(
-        "{proxy: {auth: [{secret_arn: a}]}, target_group: {targets: [{id: a}],"
-        " connection_pool_config: {max_connections_percent: 10}}}"
-    )
+@pytest.mark.parametrize(
+    ("keys", "idle"),
+    [
+        ("max_connections_percent: 10", 5),
+        ("max_connections_percent: 1", 1),
+        ("max_connections_percent: 10, max_idle_connections_percent:", 5),
+        ("max_connections_percent: 10, max_idle_connections_percent: '${UNSET:-}'", 5),
+        ("max_connections_percent: 10, max_idle_connections_percent: 0", 0),
+    ],
+)
+def test_half_of_the_connections_may_be_idle_unless_it_is_told(keys: str, idle: int) -> None:
+    """S-03: what is empty is not told."""
+    pool = f"connection_pool_config: {{{keys}}}"
+    config = read(SMALLEST[:-1] + f", {pool}}}}}")
+    assert config.target_group.connection_pool_config.idle_percent == idle
+
+
+def test_what_may_be_empty_is_still_what_it_has_to_be() -> None:
+    path = "target_group.connection_pool_config.max_idle_connections_percent"
+    pool = "connection_pool_config: {max_idle_connections_percent: %s}}}"
+    for wrong, why in (
+        ("half", "this is not a whole number from 0 to 100"),
+        ("101", "out of range: it must be from 0 to 100"),
+        ("[1]", "a list is not a whole number"),
+        ("'${UNSET}'", "the environment variable UNSET is not set"),
+    ):
+        (told,) = problems(SMALLEST[:-1] + ", " + pool % wrong)
+        assert f"{path}: {why}" in told
 
 
 def test_the_environment_is_read_into_values() -> None:
@@ -376,50 +396,6 @@ def test_a_file_that_is_not_utf8_is_told(tmp_path: Path) -> None:
         load(file, {})
 
 
-def test_changes_are_told_apart() -> None:
-    old = read(SMALLEST + "}")
-    proxy = dataclasses.replace(old.proxy, debug_logging=True)
-    new = dataclasses.replace(old, proxy=proxy, pool_mode="session")
-    changes = old.changes_to(new)
-    assert changes.need_restart == ("pool_mode",)
-    assert changes.summary() == "changed: proxy.debug_logging; needs a restart: pool_mode"
-    assert old.changes_to(old).summary() == "nothing has changed"
-
-
-def test_what_needs_a_restart_is_as_it_was_after_a_reload() -> None:
-    """Else a later reload would say that nothing has changed, and a new worker listen elsewhere."""
-    old = read(SMALLEST + "}")
-    later: dict[str, Any] = {
-        "endpoints": (EndpointConfig("other", port=7000),),
-        "secrets": dataclasses.replace(old.secrets, file="/else.yaml"),
-        "http": dataclasses.replace(old.http, port=1),
-        "state_dir": "/else",
-        "pool_mode": "session",
-        "compatibility": dataclasses.replace(old.compatibility, notify="pin"),
-        "workers": 3,
-        "failover": dataclasses.replace(old.failover, promote=False),
-        "monitoring": dataclasses.replace(old.monitoring, user="else"),
-    }
-    pool = dataclasses.replace(old.target_group.connection_pool_config, init_query="SELECT 1")
-    group = dataclasses.replace(old.target_group, connection_pool_config=pool)
-    at_once: dict[str, Any] = {"extensions": ("leak_guard",), "target_group": group}
-    new = dataclasses.replace(old, **later, **at_once)
-    elsewhere = dataclasses.replace(group, targets=(TargetConfig("x", port=9),))
-    new = dataclasses.replace(new, target_group=elsewhere)
-    running = old.reloaded(new)
-    assert running == dataclasses.replace(old, **at_once)
-    changes = running.changes_to(new)
-    assert changes.paths == changes.need_restart
-    assert {path.partition(".")[0] for path in changes.paths} == {*later, "target_group"}
-    assert (
-        old.changes_to(new)
-        .summary()
-        .startswith(
-            "changed: target_group.connection_pool_config.init_query, extensions; needs a restart: "
-        )
-    )
-
-
 def test_the_reference_page_is_written_from_the_keys() -> None:
     page = ROOT / "docs" / "reference" / "configuration.md"
     assert page.read_text() == config_reference.page(), "python -m pyproxy.config_reference"
@@ -443,52 +419,3 @@ def test_what_aws_allows_is_allowed() -> None:
         f"[{{id: a_1.x, port: 1}}, {{id: b, port: 2}}]}}, endpoints: [{{host: 0.0.0.0, port: 1}}, "
         f"{{host: '::1', port: 1, db_proxy_endpoint_name: six}}, {endpoints[endpoints.index(', {') + 2 :]}]}}"
     )
-
-
-RELOADS = [
-    (
-        ", workers: 2}",
-        (
-            "proxy:\n  auth: [{secret_arn: app}]\n  max_client_connections: 1\n"
-            "target_group: {targets: [{id: a, tls: disable}]}\n"
-        ),
-        (
-            "p.yaml:3:27: proxy.max_client_connections: it needs workers: 1, for it is counted in "
-            "one process; until a restart the proxy keeps its workers"
-        ),
-    ),
-    (
-        "}",
-        (
-            "proxy: {default_auth_scheme: IAM_AUTH}\niam: {endpoint_url: 'http://moto'}\n"
-            "target_group:\n  targets: [{id: a, tls: require}]"
-        ),
-        (
-            "p.yaml:4:26: target_group.targets[0].tls: with IAM_AUTH the proxy sends tokens to the "
-            "database; they need TLS; until a restart the proxy keeps its target_group.targets"
-        ),
-    ),
-]
-
-
-@pytest.mark.parametrize(("running", "text", "told"), RELOADS, ids=["workers", "targets"])
-def test_a_reload_makes_no_combination_that_a_start_refuses(
-    running: str, text: str, told: str, tmp_path: Path
-) -> None:
-    """The file is right by itself, but not with what needs a restart."""
-    file = tmp_path / "p.yaml"
-    file.write_text(SMALLEST.replace("{id: a}", "{id: a, tls: disable}") + running)
-    old = load(file, {})
-    file.write_text(text)
-    load(file, {})
-    with pytest.raises(ConfigError) as caught:
-        load_again(file, old, {})
-    assert str(caught.value).removeprefix(f"{tmp_path}/") == told
-
-
-def test_what_a_running_proxy_keeps_is_no_problem_of_the_file(tmp_path: Path) -> None:
-    """`failover` is kept as a whole: its keys are not looked at beside those of the file."""
-    old = read(SMALLEST + ", failover: {patroni: ['http://a:8008']}}")
-    file = tmp_path / "p.yaml"
-    file.write_text(SMALLEST + ", failover: {promote: true}}")
-    assert load_again(file, old, {}) == load(file, {})
