@@ -386,6 +386,9 @@ class App:
             self._say(change.level, change.message)
             if change.as_on_aws:
                 self.log.credentials_unavailable(change.as_on_aws)
+        by_role = self.config.proxy.default_auth_scheme == "IAM_AUTH"
+        for target in self.targets:
+            target.nobody = "" if by_role else self.credentials.why_nobody()
         if self._monitoring is not None:
             for change in await self._monitoring.refresh():
                 self.log.note(change.level, change.message)

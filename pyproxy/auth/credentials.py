@@ -28,6 +28,8 @@ FETCH_TIMEOUT: Final = 10.0
 # A secret is read again for a failed login at most this often, in seconds: a client with a wrong
 # password must not become a flood at the source.
 REREAD_INTERVAL: Final = 1.0
+# TH-04, in AWS's words.
+NO_CREDENTIALS: Final = "Proxy does not have any registered credentials"
 # Threads of our own: a source that hangs must not take those that resolve names and do SCRAM.
 _THREADS: Final = 4
 
@@ -102,9 +104,15 @@ class Credentials:
                 f'Credentials couldn\'t be retrieved. The database user "{user}" was found in'
                 " multiple DB proxy authentication entries"
             )
-        why = f'No secret in proxy.auth has the user name "{user}".'
+        return f'No secret in proxy.auth has the user name "{user}".{self._unread()}'
+
+    def why_nobody(self) -> str:
+        """Why no user at all has a credential (TH-04); empty if one has."""
+        return "" if self.users() else f"{NO_CREDENTIALS}.{self._unread()}"
+
+    def _unread(self) -> str:
         unread = [text for arn, text in self._troubles.items() if arn not in self._secrets]
-        return " ".join([why, *(f"Not read: {text}." for text in unread)])
+        return "".join(f" Not read: {text}." for text in unread)
 
     def configure(self, entries: Sequence[AuthConfig]) -> None:
         """Take other entries (a reload); secrets that were already read stay read."""

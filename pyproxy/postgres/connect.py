@@ -41,6 +41,17 @@ class Refused(Exception):
         return cls(backend.ErrorResponse.of("FATAL", sqlstate.INVALID_AUTHORIZATION, message))
 
 
+def in_words(problem: OSError | ProtocolError) -> str:
+    """What went wrong with a connection; empty for a time that is over."""
+    if isinstance(problem, ssl.SSLError):
+        # OpenSSL's words without its source lines.
+        why = problem.reason or str(problem)
+        if isinstance(problem, ssl.SSLCertVerificationError):
+            why = f"the database's certificate is refused: {problem.verify_message}"
+        return f"TLS failed: {why}"
+    return str(problem)
+
+
 class Proof(NamedTuple):
     """What a user of the database proves itself with."""
 

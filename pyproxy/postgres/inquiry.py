@@ -16,6 +16,7 @@ from protocol.postgres.errors import ProtocolError
 from protocol.postgres.sqlstate import GOING, PASSING
 from pyproxy.logs import EventLog
 from pyproxy.postgres.connect import Connected, Refused
+from pyproxy.targets.probe import AUTH_FAILURE
 from pyproxy.targets.target import Target
 
 if TYPE_CHECKING:
@@ -24,15 +25,17 @@ if TYPE_CHECKING:
 
 # How long such a connection may take, in seconds: a client's answer may wait for what it shows.
 _PATIENCE: Final = 5.0
-# Between two looks whether it answers again, in seconds.
+# Between two looks whether it answers again, in seconds; and where it refused a password, for each
+# such look is a line in the database's log.
 _PAUSE: Final = 2.0
+_LONG_PAUSE: Final = 5.0
 
 
 class Inquiry:
     """Questions to one database.
 
     `connect` logs in as the servers of a pool do; `check_role` raises OSError where the database
-    does not have the role that is asked of it.
+    does not have the role that is asked of it; `shuts_out` is whether a refusal is everybody's.
     """
 
     def __init__(
@@ -40,11 +43,13 @@ class Inquiry:
         target: Target,
         connect: Callable[[Target, Pool[ServerConnection]], Awaitable[Connected]],
         check_role: Callable[[Connected], None],
+        shuts_out: Callable[[Refused, Pool[ServerConnection]], bool],
         log: EventLog,
     ) -> None:
         self._target: Final = target
         self._connect: Final = connect
         self._check_role: Final = check_role
+        self._shuts_out: Final = shuts_out
         self._log: Final = log
 
     async def takes_no_writes(self, pool: Pool[ServerConnection]) -> bool | None:
@@ -67,7 +72,7 @@ class Inquiry:
         """Look now and then, as long as the target is in trouble and nobody in line."""
         target = self._target
         while target.trouble:
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(_LONG_PAUSE if target.reason == AUTH_FAILURE else _PAUSE)
             if target.trouble and not (pool.waiting or pool.opening) and await self._answers(pool):
                 target.trouble = ""
                 self._log.note("INFO", f"Target {target.id} answers again.")
@@ -79,8 +84,8 @@ class Inquiry:
         except (OSError, TimeoutError, ProtocolError):
             return False
         except Refused as refused:
-            # One that refuses this user lets others in.
-            return refused.sqlstate not in PASSING
+            # One that refuses this user lets others in, if there are others.
+            return refused.sqlstate not in PASSING and not self._shuts_out(refused, pool)
         connected.stream.transport.close()
         return True
 

@@ -13,7 +13,7 @@ from typing import Final
 from protocol.postgres.errors import ProtocolError
 from protocol.postgres.quoting import literal
 from protocol.postgres.sqlstate import GOING
-from pyproxy.auth.credentials import Credentials
+from pyproxy.auth.credentials import NO_CREDENTIALS, Credentials
 from pyproxy.pooling.pool import PoolKey
 from pyproxy.postgres.connect import Proof, Refused, ask, connect
 from pyproxy.stream import LoginStream
@@ -70,9 +70,6 @@ _SLOT_NAME: Final = """\
 SELECT n.name FROM (SELECT pg_catalog.current_setting('primary_slot_name') AS name) n
 WHERE n.name <> '' AND NOT EXISTS (
  SELECT FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = n.name)"""
-
-# TH-04, in AWS's words.
-_NO_CREDENTIALS: Final = "Proxy does not have any registered credentials"
 
 
 class PostgresProbe:
@@ -137,7 +134,7 @@ class PostgresProbe:
     async def _connect(self) -> LoginStream:
         user = self._user or next(iter(self._credentials.users()), "")
         credential = self._credentials.lookup(user)
-        why = f"{_NO_CREDENTIALS}. {self._credentials.why_missing(user)}"
+        why = f"{NO_CREDENTIALS}. {self._credentials.why_missing(user)}"
         while credential is not None:
             secret = credential.secret
             try:

@@ -28,10 +28,11 @@ from pyproxy.pinning.audit import LOOK, RELEASE
 from pyproxy.pooling.pool import Pool
 from pyproxy.pooling.pools import PoolLimits, Pools
 from pyproxy.postgres.cancel import send_cancel
-from pyproxy.postgres.connect import Connected, Proof, Refused, connect
+from pyproxy.postgres.connect import Connected, Proof, Refused, connect, in_words
 from pyproxy.postgres.doubts import Doubts
 from pyproxy.postgres.inquiry import Inquiry
 from pyproxy.postgres.server import ServerConnection
+from pyproxy.targets.probe import AUTH_FAILURE, CONNECTION_FAILED, INVALID_REPLICATION_STATE
 from pyproxy.targets.target import READ_ONLY, READ_WRITE, Target
 from pyproxy.turn import Turn
 
@@ -95,7 +96,7 @@ class Servers:
         self._tasks: set[asyncio.Task[None]] = set()
         # Those of them that open a server; for those in line one that is cancelled is done again.
         self._opening: set[asyncio.Task[None]] = set()
-        self._inquiry: Final = Inquiry(target, self._connect, self._check_role, log)
+        self._inquiry = Inquiry(target, self._connect, self._check_role, self._shuts_out, log)
         self.doubts: Final = Doubts(self._inquiry.takes_no_writes, self._spawn)
         # While it is looked whether a target answers again.
         self._recovering: asyncio.Task[None] | None = None
@@ -229,16 +230,16 @@ class Servers:
             # In a rotation the database is ahead of the secret for a moment (AU-12). As long as
             # older connections of the user live, its clients get those instead of an error.
             rotating = refused.sqlstate == INVALID_PASSWORD and pool.size > 0
-            if refused.sqlstate not in PASSING and not rotating:
-                error = errors.request_error(refused.message)
-            else:
+            if refused.sqlstate in PASSING:
                 target.troubled(why)
-        except ssl.SSLError as problem:
-            why = f"TLS failed: {_tls_problem(problem)}"
-            target.troubled(why)
-        except (OSError, TimeoutError, ProtocolError) as problem:
-            why = str(problem) or f"it did not answer within {CONNECT_TIMEOUT:g} s"
-            target.troubled(why, misplaced=isinstance(problem, _WrongRole))
+            elif not rotating:
+                error = errors.request_error(why)
+                if self._shuts_out(refused, pool):
+                    target.troubled(why, AUTH_FAILURE)
+        except (OSError, ProtocolError) as problem:
+            why = in_words(problem) or f"it did not answer within {CONNECT_TIMEOUT:g} s"
+            misplaced = isinstance(problem, _WrongRole)
+            target.troubled(why, INVALID_REPLICATION_STATE if misplaced else CONNECTION_FAILED)
         except Exception as bug:
             # The place in the budget and those who wait must not be lost with it (invariant 10).
             self._log.failure(None)
@@ -250,12 +251,17 @@ class Servers:
             return
         target.counters.setup_failed += 1
         self._log.note("WARN", f"no connection to target {target.id}: {why}")
-        if error is None:
+        if target.trouble:
             self._on_trouble(target)
             if target.health is None and self._recovering is None:
                 self._recovering = self._spawn(self._recover(pool))
         self.pools.open_failed(pool, why, error)
         self._try_again(pool)
+
+    def _shuts_out(self, refused: Refused, pool: Pool[ServerConnection]) -> bool:
+        """Does the database not accept the password of the only user that there is?"""
+        only = self._credentials.users() == (pool.key.user,) and self.settings.role is None
+        return refused.sqlstate == INVALID_PASSWORD and only and not self.all
 
     async def _recover(self, pool: Pool[ServerConnection]) -> None:
         """Nobody probes it: find out when it answers again."""
@@ -491,10 +497,3 @@ class Servers:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _tls_problem(error: ssl.SSLError) -> str:
-    """What is wrong with the connection, in OpenSSL's words without its source lines."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the database's certificate is refused: {error.verify_message}"
-    return error.reason or str(error)

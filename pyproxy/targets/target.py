@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from pyproxy.config import TargetConfig
 from pyproxy.metrics.counters import TargetCounters
+from pyproxy.targets.probe import AUTH_FAILURE, CONNECTION_FAILED
 
 READ_WRITE: Final = "READ_WRITE"
 READ_ONLY: Final = "READ_ONLY"
@@ -80,8 +81,10 @@ class Target:
         self.limits: Limits | None = None
         # Why the last attempt to connect failed; empty while it answers.
         self.trouble = ""
-        # That was because it lacks the role that is asked of it.
-        self._misplaced = False
+        # What kind of failure that was (TH-02).
+        self.reason = CONNECTION_FAILED
+        # Why there is nobody who could log in; empty while there is somebody (TH-04).
+        self.nobody = ""
         # What the monitor says; None while it says nothing, or there is none.
         self.health: TargetHealth | None = None
         # As the monitor saw it last: the timeline and position of its WAL in bytes, and how many
@@ -97,10 +100,10 @@ class Target:
         """Its name in the configuration and in the metrics."""
         return self.config.id
 
-    def troubled(self, why: str, *, misplaced: bool = False) -> None:
-        """Connecting has failed; `misplaced`: for want of the role that is asked of it."""
+    def troubled(self, why: str, reason: str = CONNECTION_FAILED) -> None:
+        """Connecting has failed."""
         self.trouble = why
-        self._misplaced = misplaced
+        self.reason = reason
 
     @property
     def available(self) -> bool:
@@ -116,12 +119,16 @@ class Target:
 
     @property
     def in_aws_words(self) -> TargetHealth:
-        """How it is: by the monitor, else by what the connections of clients went through."""
+        """How it is: by the monitor, else by what the connections of clients went through.
+
+        To a proxy without credentials it is not available, however well it is.
+        """
+        if self.nobody:
+            return TargetHealth("UNAVAILABLE", UNKNOWN, AUTH_FAILURE, self.nobody)
         if self.health is not None:
             return self.health
         if self.trouble:
-            reason = "INVALID_REPLICATION_STATE" if self._misplaced else "CONNECTION_FAILED"
-            return TargetHealth("UNAVAILABLE", UNKNOWN, reason, self.trouble)
+            return TargetHealth("UNAVAILABLE", UNKNOWN, self.reason, self.trouble)
         if self.limits is None:
             return TargetHealth("REGISTERING", UNKNOWN)
         return TargetHealth("AVAILABLE", self.role)

@@ -99,6 +99,8 @@ class Learnt(NamedTuple):
     target: str
     limits: Limits | None
     trouble: str
+    reason: str
+    """Which kind of trouble it is."""
     key: tuple[int, bytes] | None = None
     """The new server's, to cancel what it runs should the worker die."""
 

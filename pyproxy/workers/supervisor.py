@@ -290,7 +290,7 @@ class Supervisor(App):
         """What a target allows, and whether it answers: the last one who tried is right."""
         target = self._target(message.target)
         target.limits = message.limits or target.limits
-        target.trouble = message.trouble
+        target.troubled(message.trouble, message.reason)
         if message.key is not None:
             member.keys.setdefault(target.id, set()).add(message.key)
         self._measure(target)

@@ -96,6 +96,11 @@ class Lender(NamedTuple):
     send: Send
 
 
+def learnt(target: Target) -> Learnt:
+    """What is known of a target here."""
+    return Learnt(target.id, target.limits, target.trouble, target.reason)
+
+
 class LeasedServers(Servers):
     """The servers of one target, in places that the supervisor lends."""
 
@@ -134,10 +139,10 @@ class LeasedServers(Servers):
 
     async def _recover(self, pool: Pool[ServerConnection]) -> None:
         await super()._recover(pool)
-        self.lender.send(Learnt(self.target.id, self.target.limits, self.target.trouble))
+        self.lender.send(learnt(self.target))
 
     def _opened(self, pool: Pool[ServerConnection], connected: Connected) -> None:
-        self.lender.send(Learnt(self.target.id, self.target.limits, "", connected.key))
+        self.lender.send(learnt(self.target)._replace(key=connected.key))
         super()._opened(pool, connected)
 
 
@@ -179,7 +184,7 @@ class WorkerApp(App):
         return servers
 
     def _on_trouble(self, target: Target) -> None:
-        self._channel.send(Learnt(target.id, target.limits, target.trouble))
+        self._channel.send(learnt(target))
         self._channel.send(Suspect(target.id))
 
     async def _watch_targets(self) -> None:

@@ -12,12 +12,11 @@ import pytest
 
 from pyproxy import encryption, logs
 from pyproxy.app import App
-from pyproxy.config import (
-    EndpointConfig,
-)
+from pyproxy.config import EndpointConfig, FailoverConfig
 from pyproxy.encryption import Encryption
 from pyproxy.pooling.pool import PoolKey
 from pyproxy.postgres.login import FirstServer
+from tests.support.auth_entries import FakeStore
 from tests.support.nowhere import configuration
 
 
@@ -73,6 +72,42 @@ async def test_enhanced_logging_ends_after_its_time_and_a_reload_begins_it_again
         )
         assert not endpoint.debug
         assert not app.log.debug
+    finally:
+        await app.stop()
+
+
+@pytest.mark.parametrize("targets", [("db-a",), ("db-a", "db-b")])
+async def test_a_proxy_without_credentials_is_not_ready(
+    tmp_path: Path, targets: tuple[str, ...]
+) -> None:
+    """TH-04: AUTH_FAILURE, in AWS's words; and it is over with the first secret that is read."""
+    config = configuration(tmp_path, *targets)
+    store = FakeStore({"app": "access denied"})
+    app = App(dataclasses.replace(config, failover=FailoverConfig(promote=False)), store)
+    await app.start()
+    try:
+        ready, why = app.view.ready()
+        assert not ready
+        assert "Proxy does not have any registered credentials" in why
+        assert "Not read: access denied." in why
+        assert [row["reason"] for row in app.view.targets()] == ["AUTH_FAILURE"] * len(targets)
+        store.secrets["app"] = ("app", "secret")
+        app.apply(app.config)
+        async with asyncio.timeout(30):
+            while "credentials" in app.view.ready()[1]:  # noqa: ASYNC110 - a state, nobody tells
+                await asyncio.sleep(0.01)
+    finally:
+        await app.stop()
+
+
+async def test_a_proxy_that_signs_for_users_needs_no_secret_to_be_ready(tmp_path: Path) -> None:
+    """AU-50."""
+    config = configuration(tmp_path, "db-a")
+    by_role = dataclasses.replace(config.proxy, default_auth_scheme="IAM_AUTH")
+    app = App(dataclasses.replace(config, proxy=by_role), FakeStore({}))
+    await app.start()
+    try:
+        assert app.view.ready()[0]
     finally:
         await app.stop()
 

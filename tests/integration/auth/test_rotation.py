@@ -130,6 +130,7 @@ async def test_rotation_under_load(rotating: Postgres, moto: str) -> None:
                 proxy.wait_for_log, f'password authentication failed for user "{USER}"'
             )
             await crowd.wait_answers(2 * CLIENTS)
+            assert (await asyncio.to_thread(proxy.get, "/readyz"))[0] == 200
             await asyncio.to_thread(
                 manager.put_secret_value,
                 SecretId=arn,

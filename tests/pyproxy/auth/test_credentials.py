@@ -64,6 +64,23 @@ async def test_the_first_refresh_reports_every_secret() -> None:
     assert await messages(credentials) == []
 
 
+async def test_that_nobody_has_a_secret_is_told_with_its_reason() -> None:
+    """TH-04."""
+    store = FakeStore({"one": "access denied", "two": "no such secret"})
+    credentials = directory(store)
+    await credentials.refresh()
+    assert credentials.why_nobody() == (
+        "Proxy does not have any registered credentials."
+        " Not read: access denied. Not read: no such secret."
+    )
+    store.secrets["two"] = ("app", "x")
+    await credentials.refresh()
+    assert credentials.why_nobody() == ""
+    store.secrets["two"] = "access denied"
+    await credentials.refresh()
+    assert credentials.why_nobody() == "", "the last known value stays in use"
+
+
 async def test_a_new_password_is_taken_and_reported_without_being_shown() -> None:
     """AU-13, invariant 9."""
     store = FakeStore({"one": ("app", "old-password")})
