@@ -49,7 +49,7 @@ COMMANDS: Final = (
     Command("what-if", "how many pins fewer, if …", "pyproxy.assessment.commands.what_if"),
     Command("pins", "what has pinned in a running proxy", "pyproxy.dashboard.commands.pins"),
     Command("metrics", "the metrics of a running proxy", "pyproxy.dashboard.commands.metrics"),
-    Command("healthcheck", "exit 0 if a proxy is alive", "pyproxy.dashboard.commands.healthcheck"),
+    Command("healthcheck", "exit 0 if a proxy is ready", "pyproxy.dashboard.commands.healthcheck"),
 )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from pathlib import PurePath
@@ -20,6 +21,7 @@ from typing import Final, cast
 from protocol.postgres.errors import ProtocolError
 from protocol.postgres.framing import HEADER
 from protocol.postgres.startup import MAX_STARTUP, SSLRequest
+from pyproxy.addresses import join
 from pyproxy.keepalive import watch
 
 # No message of a login is longer: tokens with a session token pass 1 kB, certificates don't travel.
@@ -227,7 +229,9 @@ async def _connect(host: str, port: int) -> socket.socket:
             await loop.sock_connect(sock, address)
         except OSError as error:
             sock.close()
-            problem = error
+            # The loop's own words don't say why.
+            why = os.strerror(error.errno) if error.errno else str(error)
+            problem = OSError(f"{join(*address[:2])}: {why}")
             continue
         except BaseException:
             sock.close()
