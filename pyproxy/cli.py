@@ -9,6 +9,8 @@ configuration, and says what is wrong in one line on standard error.
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -55,6 +57,7 @@ COMMANDS: Final = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name; returns the exit code."""
+    _heed_sigterm()
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = build_parser(words).parse_args(words)
     room: Room = options.room
@@ -68,6 +71,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return WRONG
     except KeyboardInterrupt:
         return 130
+
+
+def _heed_sigterm() -> None:
+    """As process 1, a container's, be ended by it too, though nothing handles it yet.
+
+    For that process alone the kernel drops a signal that has no handler: `docker stop` while a
+    proxy starts would wait for its time to be over, and kill it.
+    """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
 
 
 def _words(error: OSError) -> str:

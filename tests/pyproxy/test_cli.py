@@ -1,5 +1,7 @@
 """What the command line opens, and how it tells what it can't use."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +46,23 @@ def test_every_command_has_its_help(
     told = capsys.readouterr().out
     assert told.startswith(f"usage: pyproxy {name} ")
     assert summary[1:] in told
+
+
+@pytest.mark.parametrize(("process", "ended"), [(1, [143]), (2, [])])
+def test_as_process_1_it_is_ended_by_sigterm(
+    process: int, ended: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a container: the kernel drops what such a process has no handler for."""
+    codes: list[int] = []
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        monkeypatch.setattr(os, "getpid", lambda: process)
+        monkeypatch.setattr(os, "_exit", codes.append)
+        main(["explain", "SELECT 1"])
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert codes == ended
 
 
 def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
