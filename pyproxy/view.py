@@ -20,6 +20,7 @@ from pyproxy.dashboard.view import (
     ApplicationRow,
     ClientRow,
     EndpointRow,
+    EventCategory,
     EventRow,
     PinnedSessionRow,
     PinRow,
@@ -67,7 +68,7 @@ class ProxyView:
     def _make_readings(self, app: App) -> ProxyReadings:
         return ProxyReadings(app)
 
-    def happened(self, event: str, category: str, message: str) -> None:
+    def happened(self, event: str, category: EventCategory, message: str) -> None:
         """Remember an event (EV)."""
         self._event_number += 1
         self._events.append(

@@ -5,11 +5,17 @@ is written in pieces, and between two of them others may run.
 """
 
 import json
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl
 
-from pyproxy.dashboard.view import View
+from pyproxy.dashboard.view import (
+    CLIENT_STATES,
+    EVENT_CATEGORIES,
+    SERVER_STATES,
+    TARGET_ROLES,
+    View,
+)
 
 DEFAULT_LIMIT: Final = 200
 MAX_LIMIT: Final = 10_000
@@ -21,6 +27,9 @@ SLICE: Final = 200
 PAGING: Final = ("limit", "offset", "search")
 """Arguments of every listing."""
 
+MAX_ID: Final = 2**32 - 1
+"""Of a connection (LG-02)."""
+
 Row = Mapping[str, object]
 
 
@@ -28,12 +37,40 @@ class BadRequest(Exception):
     """The query asks for something that does not exist; str() says what does."""
 
 
+Values = Callable[[View], Collection[str]]
+"""What a key of a row can be, whatever the rows are at the moment."""
+
+
+def _one_of(*values: str) -> Values:
+    return lambda _view: values
+
+
+def _rules(_view: View) -> Collection[str]:
+    # Who asks a running proxy needs this module, and no rules (`client`).
+    from pyproxy.pinning.rules import RULES  # noqa: PLC0415
+
+    return [rule.id for rule in RULES.values() if rule.reason]
+
+
+def _rules_or_none(view: View) -> Collection[str]:
+    return ("", *_rules(view))
+
+
+def _endpoints(view: View) -> Collection[str]:
+    return [endpoint["db_proxy_endpoint_name"] for endpoint in view.proxy()["endpoints"]]
+
+
+def _targets(view: View) -> Collection[str]:
+    return [target["id"] for target in view.targets()]
+
+
 class Listing(NamedTuple):
     """A path that answers with rows."""
 
     rows: Callable[[View], Iterable[Row]]
-    filters: tuple[str, ...] = ()
-    """Keys of a row that can be asked for by value."""
+    filters: Mapping[str, Values | range | None]
+    """Keys of a row that can be asked for by value, and the values there can be: these, a whole
+    number, or any (None)."""
 
     beside: tuple[str, Callable[[View], Iterable[Row]]] | None = None
     """The same told one by one: more rows in the same answer, under a name of their own."""
@@ -46,22 +83,43 @@ class Listing(NamedTuple):
             yield other, rows(view)
 
 
+_IDS: Final = range(MAX_ID + 1)
+
 LISTINGS: Final = {
     "clients": Listing(
         lambda view: view.clients(),
-        ("id", "endpoint", "pool", "application_name", "state", "pin"),
+        {
+            "id": _IDS,
+            "endpoint": _endpoints,
+            "pool": None,
+            "application_name": None,
+            "state": _one_of(*CLIENT_STATES),
+            "pin": _rules_or_none,
+        },
     ),
     "servers": Listing(
-        lambda view: view.servers(), ("id", "target", "pool", "application_name", "state", "pin")
+        lambda view: view.servers(),
+        {
+            "id": _IDS,
+            "target": _targets,
+            "pool": None,
+            "application_name": None,
+            "state": _one_of(*SERVER_STATES),
+            "pin": _rules_or_none,
+        },
     ),
-    "pools": Listing(lambda view: view.pools(), ("pool", "target")),
+    "pools": Listing(lambda view: view.pools(), {"pool": None, "target": _targets}),
     "pins": Listing(
         lambda view: view.pins(),
-        ("rule", "application_name", "driver", "digest"),
+        {"rule": _rules, "application_name": None, "driver": None, "digest": None},
         ("sessions", lambda view: view.pinned_sessions()),
     ),
-    "targets": Listing(lambda view: view.targets(), ("id", "role")),
-    "events": Listing(lambda view: view.events(), ("event", "category")),
+    "targets": Listing(
+        lambda view: view.targets(), {"id": _targets, "role": _one_of(*TARGET_ROLES)}
+    ),
+    "events": Listing(
+        lambda view: view.events(), {"event": None, "category": _one_of(*EVENT_CATEGORIES)}
+    ),
 }
 
 
@@ -83,14 +141,19 @@ class Page(NamedTuple):
         return not self.search or any(self.search in _text(v).lower() for v in row.values())
 
 
-def read_page(query: str, listing: Listing) -> Page:
+def read_page(query: str, listing: Listing, view: View) -> Page:
     """Read the arguments of a listing; BadRequest if one of them is wrong."""
     arguments = read_arguments(query, (*PAGING, *listing.filters))
+    filters = {
+        key: _possible(key, arguments[key], allowed, view)
+        for key, allowed in listing.filters.items()
+        if key in arguments
+    }
     return Page(
-        _number(arguments, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT),
-        _number(arguments, "offset", 0, 0, MAX_OFFSET),
+        _number(arguments, "limit", DEFAULT_LIMIT, range(1, MAX_LIMIT + 1)),
+        _number(arguments, "offset", 0, range(MAX_OFFSET + 1)),
         arguments.get("search", "").lower(),
-        {key: value for key, value in arguments.items() if key not in PAGING},
+        filters,
     )
 
 
@@ -150,14 +213,28 @@ def read_arguments(query: str, allowed: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def _number(arguments: Mapping[str, str], name: str, usual: int, least: int, most: int) -> int:
+def _number(arguments: Mapping[str, str], name: str, usual: int, allowed: range) -> int:
     text = arguments.get(name)
-    if text is None:
-        return usual
+    return usual if text is None else _whole_number(name, text, allowed)
+
+
+def _whole_number(name: str, text: str, allowed: range) -> int:
     # More than a handful of digits is wrong whatever it is, and need not be converted.
-    if text.isdecimal() and len(text) <= len(str(most)) and least <= int(text) <= most:
+    handful = text.isascii() and text.isdecimal() and len(text) <= len(str(allowed[-1]))
+    if handful and int(text) in allowed:
         return int(text)
-    raise BadRequest(f"{name} is {text[:50]!r}: it must be a whole number from {least} to {most}")
+    right = f"it must be a whole number from {allowed[0]} to {allowed[-1]}"
+    raise BadRequest(f"{name} is {text[:50]!r}: {right}")
+
+
+def _possible(name: str, text: str, allowed: Values | range | None, view: View) -> str:
+    """A value as rows have it; BadRequest where none ever can: a slip, and no empty answer."""
+    if isinstance(allowed, range):
+        return str(_whole_number(name, text, allowed))
+    if allowed is not None and text not in (values := allowed(view)):
+        one_of = ", ".join(value or "empty" for value in values)
+        raise BadRequest(f"{name} is {text[:50]!r}: it must be one of {one_of}")
+    return text
 
 
 def _text(value: object) -> str:

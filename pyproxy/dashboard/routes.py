@@ -158,7 +158,7 @@ class Routes:
         listing = LISTINGS[name]
 
         def answer(request: Request, view: View) -> Response:
-            page = read_page(request.query, listing)
+            page = read_page(request.query, listing, view)
             return Response(200, JSON, b"", pieces=write_page(listing.lists(name, view), page))
 
         return answer

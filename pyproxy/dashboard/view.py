@@ -9,7 +9,15 @@ Durations are seconds, times are ISO 8601 in UTC, ids are those of the log lines
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol, TypedDict
+from typing import Final, Literal, NamedTuple, Protocol, TypedDict, get_args
+
+EventCategory = Literal["configuration change", "failover", "failure", "pinning", "rehearsal"]
+"""`configuration change` and `failure` are of RDS' own events (EV); the others are ours."""
+
+CLIENT_STATES: Final = ("IDLE", "WAITING", "ACTIVE")
+SERVER_STATES: Final = ("IDLE", "BORROWED", "CANCELLING", "RESETTING", "RETIRED")
+TARGET_ROLES: Final = ("READ_WRITE", "READ_ONLY", "UNKNOWN")
+EVENT_CATEGORIES: Final[tuple[str, ...]] = get_args(EventCategory)
 
 
 class EndpointRow(TypedDict):
@@ -76,7 +84,7 @@ class ClientRow(TypedDict):
 
     tls: bool
     state: str
-    """IDLE, WAITING or ACTIVE."""
+    """One of CLIENT_STATES."""
 
     server: int | None
     """The server it has borrowed."""
@@ -104,7 +112,7 @@ class ServerRow(TypedDict):
 
     tls: bool
     state: str
-    """IDLE, BORROWED, CANCELLING, RESETTING or RETIRED."""
+    """One of SERVER_STATES."""
 
     client: int | None
     """The client that has borrowed it."""
@@ -228,7 +236,7 @@ class TargetRow(TypedDict):
     host: str
     port: int
     role: str
-    """READ_WRITE, READ_ONLY or UNKNOWN."""
+    """One of TARGET_ROLES."""
 
     available: bool
     state: str
@@ -266,7 +274,7 @@ class EventRow(TypedDict):
     event: str
     """`RDS-EVENT-0203` and so on where AWS has one; a word of ours otherwise."""
 
-    category: str
+    category: EventCategory
     message: str
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from pyproxy.metrics.counters import ProxyCounters
 from pyproxy.pinning import audit
@@ -40,7 +40,7 @@ class Observer:
         self,
         switches: audit.Switches,
         counters: ProxyCounters,
-        happened: Callable[[str, str, str], None],
+        happened: Callable[[str, Literal["pinning"], str], None],
         clock: Callable[[], float],
     ) -> None:
         # Tags of commands that pin; one from a session that is not pinned tells something.

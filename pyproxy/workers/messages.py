@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from pyproxy.config import Config
-from pyproxy.dashboard.view import Reading
+from pyproxy.dashboard.view import EventCategory, Reading
 from pyproxy.metrics.gauges import TargetGauges
 from pyproxy.targets.failover import Decision
 from pyproxy.targets.target import Limits
@@ -115,7 +115,7 @@ class Happened(NamedTuple):
     """An event."""
 
     event: str
-    category: str
+    category: EventCategory
     message: str
 
 

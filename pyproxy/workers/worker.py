@@ -20,6 +20,7 @@ from protocol.postgres.startup import CancelRequest
 from pyproxy import logs
 from pyproxy.app import App, Login
 from pyproxy.config import MOST_WORKERS, EndpointConfig
+from pyproxy.dashboard.view import EventCategory
 from pyproxy.listener import Listener
 from pyproxy.pooling.leased import LeasedPools
 from pyproxy.pooling.pool import Pool
@@ -79,7 +80,7 @@ class WorkerView(ProxyView):
         super().__init__(app)
         self._send = send
 
-    def happened(self, event: str, category: str, message: str) -> None:
+    def happened(self, event: str, category: EventCategory, message: str) -> None:
         """Tell the supervisor."""
         self._send(Happened(event, category, message))
 

@@ -56,7 +56,25 @@ def test_the_filters_of_a_listing_are_those_documented(name: str) -> None:
     listings = PAGE.split("\n## Listings\n")[1].split("\n## ")[0]
     row = re.search(rf"^\| `{name}` \| (.*) \|$", listings, re.MULTILINE)
     assert row is not None
-    assert tuple(re.findall(r"`(\w+)`", row[1])) == LISTINGS[name].filters
+    assert re.findall(r"`(\w+)`", row[1]) == list(LISTINGS[name].filters)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "values"),
+    [
+        ("clients", "state", view.CLIENT_STATES),
+        ("servers", "state", view.SERVER_STATES),
+        ("targets", "role", view.TARGET_ROLES),
+        ("events", "category", view.EVENT_CATEGORIES),
+    ],
+)
+def test_the_values_that_can_be_asked_for_are_those_documented(
+    name: str, key: str, values: tuple[str, ...]
+) -> None:
+    section = PAGE.split(f"\n### {name}\n")[1].split("\n### ")[0]
+    row = re.search(rf"^\| `{key}` \| (.*) \|$", section, re.MULTILINE)
+    assert row is not None
+    assert tuple(re.findall(r"`([^`]+)`", row[1])) == values
 
 
 def test_the_limits_are_those_documented() -> None:

@@ -87,6 +87,31 @@ def test_a_pool_has_its_own_clients() -> None:
     assert (len(found["clients"]), found["truncated"]) == (5, True)
 
 
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("clients", "state=ACTIVE"),
+        ("clients", "id=0000000012"),
+        ("clients", "pin=PIN-PG-06&endpoint=default&application_name=nobody"),
+        ("servers", "state=RETIRED&target=db-b"),
+        ("pins", "rule=PIN-PG-18&driver=nobody"),
+        ("targets", "role=UNKNOWN"),
+        ("events", "category=rehearsal"),
+    ],
+)
+def test_what_could_be_there_and_is_not_is_an_empty_list(path: str, query: str) -> None:
+    response = ask(f"/api/v1/{path}", query)
+    assert (response.status, body(response)[path]) == (200, [])
+
+
+def test_an_id_may_have_zeros_ahead_of_it() -> None:
+    assert body(ask("/api/v1/clients", "id=4173595554"))["clients"]
+    assert body(ask("/api/v1/targets", "id=db-b"))["targets"]
+    found = body(ask("/api/v1/servers", "id=0529039385"))["servers"]
+    assert isinstance(found, list)
+    assert [row["id"] for row in found] == [529039385]
+
+
 def test_a_pool_nobody_uses_has_no_clients() -> None:
     assert body(ask("/api/v1/servers", "pool=nobody"))["servers"] == []
 
@@ -107,6 +132,29 @@ def test_a_pool_nobody_uses_has_no_clients() -> None:
         ("/api/v1/proxy", "limit=3", "none is allowed here"),
         ("/api/v1/clients", "limit=3&limit=4", "give it once"),
         ("/api/v1/clients", "pool=%ff", "use ?name=value"),
+        ("/api/v1/clients", "state=BOGUS", "it must be one of IDLE, WAITING, ACTIVE"),
+        ("/api/v1/clients", "state=idle", "it must be one of IDLE, WAITING, ACTIVE"),
+        ("/api/v1/clients", "state=", "state is '': it must be one of IDLE, WAITING, ACTIVE"),
+        (
+            "/api/v1/clients",
+            "id=abc",
+            "id is 'abc': it must be a whole number from 0 to 4294967295",
+        ),
+        ("/api/v1/clients", "id=-1", "it must be a whole number from 0 to 4294967295"),
+        ("/api/v1/clients", "endpoint=readers", "endpoint is 'readers': it must be one of default"),
+        ("/api/v1/clients", "pin=PIN-PG-99", "it must be one of empty, PIN-ALL-01, PIN-PG-01, "),
+        ("/api/v1/servers", "state=WAITING", "IDLE, BORROWED, CANCELLING, RESETTING, RETIRED"),
+        ("/api/v1/servers", "target=db-c", "target is 'db-c': it must be one of db-a, db-b"),
+        ("/api/v1/pools", "target=db-c", "target is 'db-c': it must be one of db-a, db-b"),
+        ("/api/v1/pins", "rule=", "rule is '': it must be one of PIN-ALL-01, PIN-PG-01, "),
+        ("/api/v1/targets", "id=db-c", "id is 'db-c': it must be one of db-a, db-b"),
+        ("/api/v1/targets", "role=writer", "one of READ_WRITE, READ_ONLY, UNKNOWN"),
+        (
+            "/api/v1/events",
+            "category=failovers",
+            "configuration change, failover, failure, pinning",
+        ),
+        ("/api/v1/events", "state=IDLE", "allowed here: limit, offset, search, event, category"),
         ("/api/v1/clients", "&".join(["limit=1"] * 99), "use ?name=value"),
     ],
 )
@@ -118,7 +166,7 @@ def test_a_wrong_argument_is_an_error_that_says_what_is_right(
     message = body(response)["error"]
     assert isinstance(message, str)
     assert right in message
-    assert len(message) < 200
+    assert len(message) < 500
 
 
 @pytest.mark.parametrize(
