@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 from typing import Final
+from urllib.parse import urlsplit
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 EVERYWHERE: Final = ("", "*", "0.0.0.0", "::")  # noqa: S104 - hosts to recognise, not to bind
@@ -24,6 +25,20 @@ def split(text: str, port: int) -> tuple[str, int]:
     if found is not None:
         text, port = found[1], int(found[2])
     return text.removeprefix("[").removesuffix("]"), port
+
+
+def of_proxy(url: str) -> tuple[str, int]:
+    """Host and port of a proxy's HTTP side; raises ValueError that says what would be right."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+        parts = urlsplit("")
+    more = "@" in parts.netloc or parts.path.strip("/") or parts.query or parts.fragment
+    if parts.scheme != "http" or not host or port == 0 or more:
+        raise ValueError(f"{url!r} is not the URL of a proxy: use http://host:port")
+    return host, port or 80
 
 
 def is_address(host: str) -> bool:

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from argparse import ArgumentTypeError
+from typing import Final
+
+from pyproxy.addresses import of_proxy
+
+MOST: Final = 1_000_000
+"""Of whatever there are many: no machine has more."""
+LONGEST: Final = 86_400
+"""The longest time in seconds: a day."""
 
 
 def port(text: str) -> int:
@@ -13,11 +21,54 @@ def port(text: str) -> int:
     return number
 
 
+def port_or_any(text: str) -> int:
+    """A port to listen on, or 0 for a free one."""
+    try:
+        return 0 if text == "0" else port(text)
+    except ArgumentTypeError as error:
+        raise ArgumentTypeError(f"{error}, or 0 for a free one") from None
+
+
 def count(text: str) -> int:
     """How many there are of something."""
-    if not (text.isascii() and text.isdecimal()):
-        raise ArgumentTypeError(f"{text!r} is no whole number from 0 on")
-    return int(text)
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else MOST + 1
+    if number > MOST:
+        raise ArgumentTypeError(f"{text!r} is no whole number from 0 to {MOST}")
+    return number
+
+
+def seconds(text: str) -> float:
+    """How long to wait for something."""
+    number = _number(text)
+    if not 0 < number <= LONGEST:
+        right = f"it must be more than 0 and at most {LONGEST} seconds"
+        raise ArgumentTypeError(f"{text!r} is no time: {right}")
+    return number
+
+
+def price(text: str) -> float:
+    """What something costs, in dollars."""
+    number = _number(text)
+    if not 0 <= number <= MOST:
+        raise ArgumentTypeError(f"{text!r} is no price: it must be dollars from 0 to {MOST}")
+    return number
+
+
+def proxy_url(text: str) -> str:
+    """Where a running proxy is asked by HTTP."""
+    try:
+        of_proxy(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _number(text: str) -> float:
+    """NaN, which no comparison is true of, where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
 
 
 def something(text: str) -> str:

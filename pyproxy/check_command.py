@@ -6,6 +6,7 @@ import argparse
 import os
 
 from pyproxy.config_file import add_argument, load
+from pyproxy.exit_codes import DONE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,4 +18,4 @@ def run(options: argparse.Namespace) -> int:
     """Read it and say so; raises ConfigError. Nothing is contacted."""
     load(options.config, os.environ)
     print(f"{options.config}: valid")
-    return 0
+    return DONE

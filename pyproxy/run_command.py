@@ -11,6 +11,7 @@ from pyproxy.app import App
 from pyproxy.config import Config
 from pyproxy.config_file import add_argument, load, load_again
 from pyproxy.event_loop import run_in_loop
+from pyproxy.exit_codes import DONE
 from pyproxy.logs import configure
 from pyproxy.signals import serve
 
@@ -47,4 +48,4 @@ async def _serve(config: Config, path: Path, *, log_as_json: bool) -> int:
     else:
         app = App(config)
     await serve(app, lambda: load_again(path, app.config, os.environ))
-    return 0
+    return DONE

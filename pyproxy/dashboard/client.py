@@ -9,8 +9,8 @@ for this machine to another one. Whatever goes wrong is an `ApiError` of one lin
 import json
 from http.client import HTTPConnection, HTTPException
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
 
+from pyproxy.addresses import of_proxy
 from pyproxy.dashboard.routes import DELIBERATE
 
 DEFAULT_URL: Final = "http://127.0.0.1:8432"
@@ -51,7 +51,10 @@ def post(url: str, path: str, timeout: float = TIMEOUT) -> dict[str, object]:
 
 
 def _ask(method: str, url: str, path: str, timeout: float) -> Answer:
-    host, port = _address(url)
+    try:
+        host, port = of_proxy(url)
+    except ValueError as problem:
+        raise ApiError(str(problem)) from None
     connection = HTTPConnection(host, port, timeout=timeout)
     headers = {"Connection": "close"}
     if method == "POST":
@@ -82,15 +85,3 @@ def get_json(url: str, path: str, timeout: float = TIMEOUT) -> dict[str, object]
     if answer.status != 200:
         raise ApiError(f"{url}{path} answered {answer.status}: {value.get('error', 'no reason')}")
     return value
-
-
-def _address(url: str) -> tuple[str, int]:
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-        parts = urlsplit("")
-    if parts.scheme != "http" or not host or parts.path.strip("/") or parts.query:
-        raise ApiError(f"{url!r} is not the URL of a proxy: use http://host:port")
-    return host, port or 80

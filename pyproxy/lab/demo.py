@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from pyproxy.app import App
+from pyproxy.arguments import port
 from pyproxy.config import Config
 from pyproxy.config_file import parse
 from pyproxy.event_loop import run_in_loop
@@ -56,8 +57,8 @@ class Pair(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--port", type=int, default=6432, help="the proxy's (%(default)s)")
-    parser.add_argument("--http-port", type=int, default=8432, help="the page's (%(default)s)")
+    parser.add_argument("--port", type=port, default=6432, help="the proxy's (%(default)s)")
+    parser.add_argument("--http-port", type=port, default=8432, help="the page's (%(default)s)")
     parser.add_argument(
         "--standby",
         action=argparse.BooleanOptionalAction,

@@ -10,6 +10,7 @@ import sys
 import time
 from typing import Final, cast
 
+from pyproxy.arguments import proxy_url
 from pyproxy.dashboard.client import DEFAULT_URL, ApiError, get_json, post
 from pyproxy.dashboard.view import EventRow
 from pyproxy.exit_codes import DONE, NO, WRONG
@@ -38,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="stop the primary, as for maintenance",
     )
     parser.set_defaults(how=KILL)
-    parser.add_argument("--url", default=DEFAULT_URL, help="the demo's HTTP side (%(default)s)")
+    parser.add_argument(
+        "--url", type=proxy_url, default=DEFAULT_URL, help="the demo's HTTP side (%(default)s)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

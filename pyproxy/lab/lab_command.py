@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from pyproxy.arguments import port_or_any
 from pyproxy.event_loop import run_in_loop
 from pyproxy.exit_codes import DONE, NO, WRONG
 from pyproxy.lab import binaries
@@ -29,7 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     running.add_argument("name", metavar="NAME", choices=tuple(EXERCISES), help="see: list")
     running.add_argument("--short", action="store_true", help="fewer clients")
     running.add_argument(
-        "--http-port", type=int, default=0, metavar="P", help="the page's; default: a free one"
+        "--http-port",
+        type=port_or_any,
+        default=0,
+        metavar="P",
+        help="the page's; default: a free one",
     )
     running.add_argument("--hold", action="store_true", help="keep each stage until Ctrl-C")
     running.add_argument("--log", type=Path, metavar="FILE", help="write the proxy's log there")

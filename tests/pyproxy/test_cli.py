@@ -79,16 +79,67 @@ def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
         ("check --config f extra", "pyproxy: unrecognized arguments: extra (see pyproxy --help)\n"),
         (
             "audit --sql f --clients -1",
-            "pyproxy audit: argument --clients: '-1' is no whole number from 0 on (see ",
+            "pyproxy audit: argument --clients: '-1' is no whole number from 0 to 1000000 (see ",
         ),
         ("audit --sql f --vcpus x", "pyproxy audit: argument --vcpus: 'x' is no whole number"),
         *(
             (
-                f"token --config f --user u --port {port}",
-                f"pyproxy token: argument --port: '{port}' is no port: it must be from 1 to 65535",
+                f"{command} {port}",
+                (
+                    f"pyproxy {command.partition(' ')[0]}: argument {command.split()[-1]}: "
+                    f"'{port}' is no port: it must be from 1 to 65535"
+                ),
             )
-            for port in ("0", "65536", "-1", "x")
+            for command in ("token --config f --user u --port", "demo --port", "demo --http-port")
+            for port in ("0", "65536", "-1", "x", "nan")
         ),
+        *(
+            (
+                f"lab run pinning --http-port={port}",
+                (
+                    f"pyproxy lab run: argument --http-port: '{port}' is no port: it must be from 1 to "
+                    "65535, or 0 for a free one"
+                ),
+            )
+            for port in ("65536", "-1", "x")
+        ),
+        *(
+            (
+                f"{command}={time}",
+                (
+                    f"pyproxy {command.replace(' ', ': argument ')}: '{time}' is no time: it must be "
+                    "more than 0 and at most 86400 seconds"
+                ),
+            )
+            for command in ("metrics --interval", "healthcheck --timeout")
+            for time in ("-1", "0", "nan", "inf", "1e300", "soon", "")
+        ),
+        *(
+            (
+                f"audit --sql f --price={price}",
+                f"pyproxy audit: argument --price: '{price}' is no price: it must be dollars from 0",
+            )
+            for price in ("-1", "nan", "inf", "free")
+        ),
+        (
+            f"audit --sql f --clients {'9' * 5000}",
+            f"pyproxy audit: argument --clients: '{'9' * 5000}' is no whole number",
+        ),
+        *(
+            (
+                f"{command} --url {url}",
+                (
+                    f"pyproxy {command}: argument --url: '{url}' is not the URL of a proxy: "
+                    "use http://host:port"
+                ),
+            )
+            for command in ("pins", "metrics", "healthcheck", "failover", "audit", "what-if")
+            for url in (
+                *("ftp://x", "https://x", "127.0.0.1:8432", "http://h:70000", "http://h:0"),
+                *("http://a@h", "http://h/#page"),
+            )
+        ),
+        ("metrics --namespace=", "pyproxy metrics: argument --namespace: it must not be empty"),
         ("token --config f --user=", "pyproxy token: argument --user: it must not be empty"),
         (
             "token --config f --user u --host=",

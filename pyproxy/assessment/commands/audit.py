@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from pyproxy.arguments import count
+from pyproxy.arguments import count, price
 from pyproxy.assessment import report
 from pyproxy.assessment.advice import PRICE, Verdict, advise
 from pyproxy.assessment.commands import given
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--vcpus", type=count, default=0, metavar="N", help="of the database instance, for the cost"
     )
     parser.add_argument(
-        "--price", type=float, default=PRICE, help="dollars per vCPU-hour (%(default)s)"
+        "--price", type=price, default=PRICE, help="dollars per vCPU-hour (%(default)s)"
     )
     parser.add_argument("--format", choices=("markdown", "json", "html"), default="markdown")
     parser.add_argument("--output", type=Path, metavar="FILE", help="instead of standard output")

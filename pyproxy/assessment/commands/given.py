@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from protocol.postgres.errors import ProtocolError
-from pyproxy.arguments import count
+from pyproxy.arguments import count, proxy_url
 from pyproxy.assessment import sources
 from pyproxy.assessment.recording import Recording
 from pyproxy.config_file import add_switches_argument
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--log", type=Path, metavar="FILE", help="a PostgreSQL log, any format")
     where.add_argument("--sql", type=Path, metavar="FILE", help="a file of SQL; - for stdin")
-    where.add_argument("--url", help="the HTTP side of a running proxy: its ledger")
+    where.add_argument("--url", type=proxy_url, help="the HTTP side of a running proxy: its ledger")
     where.add_argument(
         "--pg-stat-statements",
         metavar="URL|FILE",

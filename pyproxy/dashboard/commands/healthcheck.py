@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from pyproxy.arguments import proxy_url, seconds
 from pyproxy.dashboard.client import DEFAULT_URL, ApiError, get
+from pyproxy.exit_codes import DONE, NO
 
 # An address that stands for all of the machine's, and one that can be asked.
 _ASKABLE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to recognise, not to bind
@@ -15,12 +17,18 @@ _ASKABLE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to recog
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pyproxy healthcheck`."""
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--url", default=DEFAULT_URL, help="the proxy's HTTP side (%(default)s)")
+    where.add_argument(
+        "--url", type=proxy_url, default=DEFAULT_URL, help="the proxy's HTTP side (%(default)s)"
+    )
     where.add_argument(
         "--config", type=Path, metavar="FILE", help="ask where this configuration has it"
     )
     parser.add_argument(
-        "--timeout", type=float, default=3.0, help="seconds to wait for the answer (%(default)s)"
+        "--timeout",
+        type=seconds,
+        default=3.0,
+        metavar="SECONDS",
+        help="how long to wait for the answer (%(default)s)",
     )
 
 
@@ -31,16 +39,16 @@ def run(arguments: argparse.Namespace) -> int:
         answer = get(url, "/readyz", arguments.timeout)
     except ApiError as problem:
         print(f"pyproxy healthcheck: {problem}", file=sys.stderr)
-        return 1
+        return NO
     value = answer.json()
     if not isinstance(value, dict) or "why" not in value:
         print(f"pyproxy healthcheck: {url} is not a pyproxy", file=sys.stderr)
-        return 1
+        return NO
     ready = answer.status == 200
     print(
         f"{'ready' if ready else 'not ready'}: {value['why']}", file=None if ready else sys.stderr
     )
-    return 0 if ready else 1
+    return DONE if ready else NO
 
 
 def configured_url(path: Path) -> str:

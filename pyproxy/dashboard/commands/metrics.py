@@ -13,14 +13,18 @@ from collections.abc import Iterator
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
+from pyproxy.arguments import proxy_url, seconds, something
 from pyproxy.dashboard.client import DEFAULT_URL, ApiError, get
+from pyproxy.exit_codes import DONE, WRONG
 from pyproxy.metrics import emf
 from pyproxy.metrics.series import as_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pyproxy metrics`."""
-    parser.add_argument("--url", default=DEFAULT_URL, help="the proxy's HTTP side (%(default)s)")
+    parser.add_argument(
+        "--url", type=proxy_url, default=DEFAULT_URL, help="the proxy's HTTP side (%(default)s)"
+    )
     parser.add_argument(
         "--format",
         choices=("prometheus", "json", "emf"),
@@ -29,13 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--interval",
-        type=_seconds,
-        default=0.0,
+        type=seconds,
         metavar="SECONDS",
         help="print again and again; with emf, counters are then those of the interval",
     )
     parser.add_argument(
-        "--namespace", default=emf.NAMESPACE, help="CloudWatch namespace for emf (%(default)s)"
+        "--namespace",
+        type=something,
+        default=emf.NAMESPACE,
+        help="CloudWatch namespace for emf (%(default)s)",
     )
 
 
@@ -46,11 +52,11 @@ def run(arguments: argparse.Namespace) -> int:
             print(text, end="", flush=True)
     except ApiError as problem:
         print(f"pyproxy metrics: {problem}", file=sys.stderr)
-        return 2
+        return WRONG
     except KeyboardInterrupt:
         # How one ends a command that runs until interrupted.
-        return 0
-    return 0
+        return DONE
+    return DONE
 
 
 def _outputs(arguments: argparse.Namespace) -> Iterator[str]:
@@ -59,14 +65,14 @@ def _outputs(arguments: argparse.Namespace) -> Iterator[str]:
         text = _scrape(arguments.url)
         if arguments.format == "emf":
             now = _families(arguments.url, text)
-            if before or not arguments.interval:
+            if before or arguments.interval is None:
                 yield _emf(now, before, arguments.namespace)
             before = now
         elif arguments.format == "json":
             yield json.dumps(as_json(_families(arguments.url, text))) + "\n"
         else:
             yield text
-        if not arguments.interval:
+        if arguments.interval is None:
             return
         time.sleep(arguments.interval)
 
@@ -89,10 +95,3 @@ def _families(url: str, text: str) -> list[Family]:
         return list(text_string_to_metric_families(text))
     except ValueError as problem:
         raise ApiError(f"{url}/metrics is not in Prometheus' format: {problem}") from None
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds < float("inf"):
-        raise ValueError
-    return seconds

@@ -8,9 +8,11 @@ import textwrap
 from collections.abc import Iterator
 from typing import Final, cast
 
+from pyproxy.arguments import proxy_url
 from pyproxy.dashboard.client import DEFAULT_URL, ApiError, get_json
 from pyproxy.dashboard.listings import MAX_LIMIT
 from pyproxy.dashboard.view import PinnedSessionRow, PinRow
+from pyproxy.exit_codes import DONE, WRONG
 
 HEADER: Final = ("RULE", "COUNT", "HELD", "DIGEST")
 MIN_WIDTH: Final = 60
@@ -20,7 +22,9 @@ SHOWN: Final = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pyproxy pins`."""
-    parser.add_argument("--url", default=DEFAULT_URL, help="the proxy's HTTP side (%(default)s)")
+    parser.add_argument(
+        "--url", type=proxy_url, default=DEFAULT_URL, help="the proxy's HTTP side (%(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
 
 
@@ -30,10 +34,10 @@ def run(arguments: argparse.Namespace) -> int:
         answer = get_json(arguments.url, f"/api/v1/pins?limit={MAX_LIMIT}")
     except ApiError as problem:
         print(f"pyproxy pins: {problem}", file=sys.stderr)
-        return 2
+        return WRONG
     if arguments.json:
         print(json.dumps({name: answer[name] for name in ("pins", "sessions")}, indent=2))
-        return 0
+        return DONE
     # The shape is the one `view` declares; the server is of the same package.
     rows = cast(list[PinRow], answer["pins"])
     width = max(shutil.get_terminal_size().columns, MIN_WIDTH)
@@ -46,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"... and {len(held) - SHOWN} more: --json has them all.")
     if answer["truncated"]:
         print(f"... and more: only the first {len(rows)} are shown.")
-    return 0
+    return DONE
 
 
 def table(rows: list[PinRow], width: int) -> Iterator[str]:

@@ -298,12 +298,3 @@ async def test_another_server_is_told_as_such(
     captured = capsys.readouterr()
     assert said in captured.err
     assert (captured.out, captured.err.count("\n")) == ("", 1)
-
-
-@pytest.mark.parametrize("text", ["-1", "inf", "soon"])
-async def test_an_interval_that_is_none_is_refused(
-    text: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        await run(metrics, f"--interval={text}")
-    assert "argument --interval: invalid" in capsys.readouterr().err
