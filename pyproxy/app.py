@@ -51,6 +51,7 @@ from pyproxy.postgres.probe import PostgresProbe
 from pyproxy.postgres.servers import Servers, ServerSettings
 from pyproxy.postgres.session import Session
 from pyproxy.postgres.statements import Catalog
+from pyproxy.rds_events import MODIFIED, THROTTLED, RdsEvent
 from pyproxy.targets.failover import Decision
 from pyproxy.targets.memory import open_memory
 from pyproxy.targets.monitor import Monitor
@@ -138,6 +139,7 @@ class App:
             names,
             self._open_clients,
             loop.time,
+            throttled=lambda: self._happened(THROTTLED),
         )
         self._servers = [self._servers_of(target) for target in self.targets]
         lobby, reading_room = (self._make_servers(self.targets[0], Servers) for _ in range(2))
@@ -170,6 +172,10 @@ class App:
     def _say(self, level: str, message: str) -> None:
         """Log what is said once for the whole proxy."""
         self.log.note(level, message)
+
+    def _modified(self) -> None:
+        """Its settings are others from now on."""
+        self._happened(MODIFIED)
 
     def _make_view(self) -> ProxyView:
         return ProxyView(self)
@@ -289,6 +295,10 @@ class App:
         self.log.note(level, message)
         self.view.happened(event, "failover", message)
 
+    def _happened(self, event: RdsEvent) -> None:
+        words = event.words.format(name=self.config.proxy.db_proxy_name)
+        self.view.happened(event.id, event.category, words)
+
     def _server_settings(self) -> ServerSettings:
         pool = self.config.target_group.connection_pool_config
         return ServerSettings(
@@ -361,6 +371,8 @@ class App:
             servers.apply(self._server_settings())
         self._enhanced.switch(config.proxy.debug_logging, time.monotonic())
         self._say("INFO", f"The configuration was reloaded: {changes.summary()}")
+        if changes.taken_over:
+            self._modified()
 
     # -- now and then --------------------------------------------------------------------------
 

@@ -381,17 +381,21 @@ class Changes:
         at_start = (*_AT_START, "target_group.targets")
         return tuple(path for path in self.paths if path.startswith(at_start))
 
+    @property
+    def taken_over(self) -> tuple[str, ...]:
+        """The others."""
+        later = self.need_restart
+        return tuple(path for path in self.paths if path not in later)
+
     def summary(self) -> str:
         """In words, for the log."""
         if not self.paths:
             return "nothing has changed"
-        later = self.need_restart
-        now = [path for path in self.paths if path not in later]
         parts = []
-        if now:
-            parts.append("changed: " + ", ".join(now))
-        if later:
-            parts.append("needs a restart: " + ", ".join(later))
+        if self.taken_over:
+            parts.append("changed: " + ", ".join(self.taken_over))
+        if self.need_restart:
+            parts.append("needs a restart: " + ", ".join(self.need_restart))
         return "; ".join(parts)
 
 

@@ -272,7 +272,7 @@ class EventRow(TypedDict):
 
     time: str
     event: str
-    """`RDS-EVENT-0203` and so on where AWS has one; a word of ours otherwise."""
+    """`RDS-EVENT-0204` and so on where AWS has one (`rds_events`); a word of ours otherwise."""
 
     category: EventCategory
     message: str

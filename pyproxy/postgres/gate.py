@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pyproxy.postgres.endpoint import Endpoint
     from pyproxy.postgres.session import Session
 
+# How long a storm of clients is one event, in seconds.
+TELL_AGAIN: Final = 60.0
+
 
 class Gate:
     """What every login asks of the proxy as a whole."""
@@ -33,6 +36,7 @@ class Gate:
         names: Mapping[str, Callable[[str], frozenset[str]]],
         open_clients: Callable[[], int],
         clock: Callable[[], float],
+        throttled: Callable[[], None],
     ) -> None:
         self.config = config
         self.extensions = extensions
@@ -45,6 +49,9 @@ class Gate:
         self._open_clients = open_clients
         self._clock = clock
         self._rate: Final = RateLimit()
+        # Clients come too fast; told again after TELL_AGAIN, however many there are.
+        self._throttled = throttled
+        self._told = float("-inf")
         # Where requests go whose key is none of ours: to the worker that has issued it.
         self.elsewhere: Callable[[CancelRequest], Coroutine[None, None, None]] | None = None
 
@@ -73,7 +80,11 @@ class Gate:
         if maximum and self._open_clients() > maximum:
             raise errors.too_many_clients(maximum)
         rate = self.config.connection_rate_limit
-        if rate and not self._rate.admit(rate, self._clock()):
+        now = self._clock()
+        if rate and not self._rate.admit(rate, now):
+            if now - self._told >= TELL_AGAIN:
+                self._told = now
+                self._throttled()
             raise errors.connection_rate_exceeded(rate)
 
     async def cancel(self, request: CancelRequest) -> None:

@@ -166,6 +166,9 @@ class WorkerApp(App):
     def _say(self, level: str, message: str) -> None:
         """The supervisor reads the same files and says it."""
 
+    def _modified(self) -> None:
+        """The supervisor tells it."""
+
     def _make_view(self) -> ProxyView:
         return WorkerView(self, self._channel.send)
 

@@ -201,6 +201,9 @@ def test_a_reload_reaches_all_workers(postgres: Postgres, tmp_path: Path) -> Non
         # New clients of both have keys now.
         wait_until(lambda: all(_has_key(proxy) for _ in range(6)))
         assert proxy.log.count("The configuration was reloaded") == 1
+        events = json.loads(proxy.get("/api/v1/events?category=configuration+change")[1])["events"]
+        # EV: the workers have nothing to add.
+        assert [event["event"] for event in events] == ["RDS-EVENT-0204"]
 
 
 def test_a_worker_that_comes_after_a_reload_listens_where_the_others_do(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import io
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pyproxy import encryption, logs
 from pyproxy.app import App
 from pyproxy.config import EndpointConfig, FailoverConfig
 from pyproxy.encryption import Encryption
+from pyproxy.errors import ProxyError
 from pyproxy.pooling.pool import PoolKey
 from pyproxy.postgres.login import FirstServer
 from tests.support.auth_entries import FakeStore
@@ -44,6 +46,48 @@ async def test_a_reload_leaves_what_needs_a_restart_as_it_runs_and_says_so_each_
         assert "was reloaded: nothing has changed" in log.getvalue()
     finally:
         await app.stop()
+
+
+async def test_a_reload_that_changes_something_is_an_event_of_rds(
+    tmp_path: Path, log: io.StringIO
+) -> None:
+    """EV: RDS-EVENT-0204. What waits for a restart has changed nothing yet."""
+    config = configuration(tmp_path, "db-a")
+    app = App(config)
+    await app.start()
+    try:
+        app.apply(config)
+        app.apply(dataclasses.replace(config, endpoints=(EndpointConfig("other", port=7000),)))
+        assert not app.view.events()
+        proxy = dataclasses.replace(config.proxy, idle_client_timeout=7)
+        app.apply(dataclasses.replace(config, proxy=proxy))
+        (event,) = app.view.events()
+    finally:
+        await app.stop()
+    assert (event["event"], event["category"]) == ("RDS-EVENT-0204", "configuration change")
+    assert event["message"] == "RDS modified DB proxy pyproxy."
+
+
+async def test_clients_that_come_too_fast_are_one_event_of_rds(
+    tmp_path: Path, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EV: RDS-EVENT-0275, with E-PG-15; a storm is told once, and the next one again."""
+    config = configuration(tmp_path, "db-a")
+    proxy = dataclasses.replace(config.proxy, connection_rate_limit=1)
+    app = App(dataclasses.replace(config, proxy=proxy))
+    await app.start()
+    times = iter([1000.0, 1000.1, 1000.2, 1060.5, 1060.6])
+    monkeypatch.setattr(app._gate, "_clock", lambda: next(times))
+    told = []
+    try:
+        for admitted in (True, False, False, True, False):
+            with contextlib.nullcontext() if admitted else pytest.raises(ProxyError):
+                app._gate.admit()
+            told.append([event["event"] for event in app.view.events()])
+    finally:
+        await app.stop()
+    once = ["RDS-EVENT-0275"]
+    assert told == [[], once, once, once, once * 2]
 
 
 async def test_enhanced_logging_ends_after_its_time_and_a_reload_begins_it_again(

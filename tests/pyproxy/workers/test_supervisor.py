@@ -73,6 +73,15 @@ async def test_a_reload_while_a_worker_is_hired_reaches_it(agency: Agency, tmp_p
     assert configs[-1].proxy.idle_client_timeout == 7
 
 
+async def test_a_reload_is_an_event_of_the_supervisors(agency: Agency, tmp_path: Path) -> None:
+    """EV: RDS-EVENT-0204."""
+    config = dataclasses.replace(configuration(tmp_path, "db-a"), workers=2)
+    async with running(config) as supervisor:
+        proxy = dataclasses.replace(config.proxy, idle_client_timeout=7)
+        supervisor.apply(dataclasses.replace(config, proxy=proxy))
+        assert [event["event"] for event in supervisor.view.events()] == ["RDS-EVENT-0204"]
+
+
 async def test_a_decision_while_a_worker_is_hired_reaches_it(
     agency: Agency, tmp_path: Path
 ) -> None:
