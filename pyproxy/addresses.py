@@ -35,8 +35,9 @@ def of_proxy(url: str) -> tuple[str, int]:
     except ValueError:
         host = port = None
         parts = urlsplit("")
+    nameable = host is not None and not re.search(r"[^!-~]", host) and len(host) < 254
     more = "@" in parts.netloc or parts.path.strip("/") or parts.query or parts.fragment
-    if parts.scheme != "http" or not host or port == 0 or more:
+    if parts.scheme != "http" or not host or not nameable or port == 0 or more:
         raise ValueError(f"{url!r} is not the URL of a proxy: use http://host:port")
     return host, port or 80
 

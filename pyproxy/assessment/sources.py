@@ -12,7 +12,7 @@ from pyproxy.assessment import postgres_log
 from pyproxy.assessment.recording import Observed, PinSeen, Recording
 from pyproxy.auth.certificates import database_context
 from pyproxy.config import TargetConfig
-from pyproxy.dashboard.client import get_json
+from pyproxy.dashboard.client import get_json, understanding
 from pyproxy.dashboard.listings import MAX_LIMIT
 from pyproxy.dashboard.view import PinRow, ProxySummary
 from pyproxy.pinning import sql
@@ -64,23 +64,24 @@ def of_sql(path: Path, text: str) -> Recording:
 
 def of_proxy(url: str) -> Recording:
     """The ledger of a running proxy. Raises ApiError."""
-    pins = cast(list[PinRow], get_json(url, f"/api/v1/pins?limit={MAX_LIMIT}")["pins"])
+    ledger = get_json(url, f"/api/v1/pins?limit={MAX_LIMIT}")
     proxy = cast(ProxySummary, get_json(url, "/api/v1/proxy"))
     recording = Recording(f"the proxy at {url}")
-    recording.pins = [
-        PinSeen(
-            row["rule"],
-            row["digest"],
-            row["application_name"],
-            row["driver"],
-            row["count"],
-            row["held_seconds"],
+    with understanding(url):
+        recording.pins = [
+            PinSeen(
+                row["rule"],
+                row["digest"],
+                row["application_name"],
+                row["driver"],
+                row["count"],
+                row["held_seconds"],
+            )
+            for row in cast(list[PinRow], ledger["pins"])
+        ]
+        recording.clients = max(
+            sum(endpoint["clients"] for endpoint in proxy["endpoints"]), proxy["pins_total"]
         )
-        for row in pins
-    ]
-    recording.clients = max(
-        sum(endpoint["clients"] for endpoint in proxy["endpoints"]), proxy["pins_total"]
-    )
     recording.notes.append(
         "A ledger knows the first reason of each pin: what would pin a session after that was"
         " mended is not in it."

@@ -11,7 +11,7 @@ import time
 from typing import Final, cast
 
 from pyproxy.arguments import proxy_url
-from pyproxy.dashboard.client import DEFAULT_URL, ApiError, get_json, post
+from pyproxy.dashboard.client import DEFAULT_URL, ApiError, get_json, post, understanding
 from pyproxy.dashboard.view import EventRow
 from pyproxy.exit_codes import DONE, NO, WRONG
 from pyproxy.lab.rehearsal import FINISHED, KILL, PATH, SWITCHOVER
@@ -19,6 +19,8 @@ from pyproxy.lab.rehearsal import FINISHED, KILL, PATH, SWITCHOVER
 # How long a rehearsal may take, and how often it is looked what has happened, in seconds.
 PATIENCE: Final = 150.0
 INTERVAL: Final = 0.2
+# What others answer, and a demonstration that cannot fail over now.
+_NO_DEMO: Final = (404, 405, 409)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,9 +52,11 @@ def run(arguments: argparse.Namespace) -> int:
         started = post(arguments.url, f"{PATH}?how={arguments.how}")
     except ApiError as problem:
         sys.stderr.write(f"pyproxy failover: {problem}\n")
-        return NO if " answered " in str(problem) else WRONG
+        return NO if problem.status in _NO_DEMO else WRONG
     try:
-        return _follow(arguments.url, int(cast(int, started["after"])))
+        with understanding(arguments.url):
+            after = int(cast(int, started["after"]))
+        return _follow(arguments.url, after)
     except ApiError as problem:
         sys.stderr.write(f"pyproxy failover: {problem}\n")
         return WRONG
@@ -62,15 +66,20 @@ def _follow(url: str, after: int) -> int:
     """Print the events behind `after` as they come."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        rows = cast(list[EventRow], get_json(url, "/api/v1/events?limit=2000")["events"])
-        for row in sorted(rows, key=lambda row: row["id"]):
-            if row["id"] <= after:
+        answer = get_json(url, "/api/v1/events?limit=2000")
+        with understanding(url):
+            rows = sorted(
+                (row["id"], row["time"][11:23], row["event"], row["message"])
+                for row in cast(list[EventRow], answer["events"])
+            )
+        for number, time_of_day, event, message in rows:
+            if number <= after:
                 continue
-            after = row["id"]
-            sys.stdout.write(f"{row['time'][11:23]}  {row['message']}\n")
+            after = number
+            sys.stdout.write(f"{time_of_day}  {message}\n")
             sys.stdout.flush()
-            if row["event"] == FINISHED:
-                return DONE if "not finished" not in row["message"] else NO
+            if event == FINISHED:
+                return DONE if "not finished" not in message else NO
         time.sleep(INTERVAL)
     sys.stderr.write("pyproxy failover: it takes too long; see the demo's log\n")
     return NO

@@ -87,6 +87,8 @@ def _scrape(url: str) -> str:
     answer = get(url, "/metrics")
     if answer.status != 200:
         raise ApiError(f"{url}/metrics answered {answer.status}: is this pyproxy?")
+    if b"pyproxy_" not in answer.body:
+        raise ApiError(f"{url}/metrics has no metric of PyProxy: is this pyproxy?")
     return answer.body.decode("utf-8", "replace")
 
 

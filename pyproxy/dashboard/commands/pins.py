@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final, cast
 
 from pyproxy.arguments import proxy_url
-from pyproxy.dashboard.client import DEFAULT_URL, ApiError, get_json
+from pyproxy.dashboard.client import DEFAULT_URL, ApiError, get_json, understanding
 from pyproxy.dashboard.listings import MAX_LIMIT
 from pyproxy.dashboard.view import PinnedSessionRow, PinRow
 from pyproxy.exit_codes import DONE, WRONG
@@ -32,25 +32,34 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the ledger."""
     try:
         answer = get_json(arguments.url, f"/api/v1/pins?limit={MAX_LIMIT}")
+        with understanding(arguments.url):
+            # The shape is the one `view` declares; a server of another release may have another.
+            lines = list(_as_json(answer) if arguments.json else _as_text(answer))
     except ApiError as problem:
         print(f"pyproxy pins: {problem}", file=sys.stderr)
         return WRONG
-    if arguments.json:
-        print(json.dumps({name: answer[name] for name in ("pins", "sessions")}, indent=2))
-        return DONE
-    # The shape is the one `view` declares; the server is of the same package.
+    print("\n".join(lines))
+    return DONE
+
+
+def _as_json(answer: dict[str, object]) -> Iterator[str]:
+    yield json.dumps({name: answer[name] for name in ("pins", "sessions")}, indent=2)
+
+
+def _as_text(answer: dict[str, object]) -> Iterator[str]:
     rows = cast(list[PinRow], answer["pins"])
     width = max(shutil.get_terminal_size().columns, MIN_WIDTH)
-    print("\n".join(table(rows, width)) if rows else "No session has been pinned.")
+    if rows:
+        yield from table(rows, width)
+    else:
+        yield "No session has been pinned."
     sessions = cast(list[PinnedSessionRow], answer["sessions"])
     held = [session for session in sessions if session["held"]]
-    for line in holders(held[:SHOWN], width):
-        print(line)
+    yield from holders(held[:SHOWN], width)
     if len(held) > SHOWN:
-        print(f"... and {len(held) - SHOWN} more: --json has them all.")
+        yield f"... and {len(held) - SHOWN} more: --json has them all."
     if answer["truncated"]:
-        print(f"... and more: only the first {len(rows)} are shown.")
-    return DONE
+        yield f"... and more: only the first {len(rows)} are shown."
 
 
 def table(rows: list[PinRow], width: int) -> Iterator[str]:

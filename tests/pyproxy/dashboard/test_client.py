@@ -1,6 +1,7 @@
 """The commands' end of HTTP: whatever goes wrong is one line that says what to do."""
 
 import asyncio
+import contextlib
 import json
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
@@ -27,10 +28,10 @@ async def answering(raw: bytes) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-async def asked(url: str, path: str = "/api/v1/pins") -> str:
+async def asked(url: str, path: str = "/api/v1/pins", patience: float = 0.5) -> str:
     """Return the complaint about an answer that is not ours."""
     with pytest.raises(ApiError) as caught:
-        await asyncio.to_thread(get_json, url, path, 0.5)
+        await asyncio.to_thread(get_json, url, path, patience)
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -83,6 +84,28 @@ async def test_a_proxy_that_does_not_answer_is_not_waited_for() -> None:
         assert await asked(url) == f"{url} did not answer within 0.5 s"
 
 
+async def test_a_server_that_drips_is_not_waited_for() -> None:
+    async def drip(reader: StreamReader, writer: StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while True:
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        assert await asked(url, patience=0.1) == f"{url} did not answer within 0.1 s"
+
+
+async def test_a_server_that_never_stops_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyproxy.dashboard.client.LONGEST", 1_000_000)
+    async with answering(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 2_000_000) as url:
+        assert "did not answer in HTTP ('it goes on and on')" in await asked(url)
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -92,6 +115,8 @@ async def test_a_proxy_that_does_not_answer_is_not_waited_for() -> None:
         "http://",
         "http://127.0.0.1:port",
         "http://127.0.0.1:8432/api/v1",
+        "http://a b",
+        "http://" + "a" * 300,
         "http://[::1",
         "postgresql://app@127.0.0.1:6432/shop",
     ],

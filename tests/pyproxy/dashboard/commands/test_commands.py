@@ -10,8 +10,10 @@ from types import ModuleType
 
 import pytest
 
+from pyproxy.assessment.commands import audit
 from pyproxy.dashboard.commands import healthcheck, metrics, pins
 from pyproxy.dashboard.listings import MAX_LIMIT
+from pyproxy.lab import failover_command
 from tests.pyproxy.dashboard.conftest import Open
 from tests.support.fake_view import FakeView, pin_row, session_row
 
@@ -280,9 +282,31 @@ async def stranger(status: str, body: bytes) -> AsyncIterator[str]:
     [
         (healthcheck, (), "200 OK", b"hello", 1, "is not a pyproxy"),
         (metrics, (), "404 Not Found", b"", 2, "/metrics answered 404: is this pyproxy?"),
-        (metrics, ("--format", "emf"), "200 OK", b"{}{ 1", 2, "is not in Prometheus' format"),
+        (
+            metrics,
+            ("--format", "emf"),
+            "200 OK",
+            b"pyproxy_{}{ 1",
+            2,
+            "is not in Prometheus' format",
+        ),
+        (metrics, (), "200 OK", b"<html></html>", 2, "/metrics has no metric of PyProxy: is this"),
+        (pins, (), "200 OK", b"<html></html>", 2, "answered 200 without JSON: is this pyproxy?"),
+        (pins, (), "200 OK", b"{}", 2, "answered otherwise than pyproxy "),
+        (pins, (), "200 OK", b'{"pins": 3, "sessions": []}', 2, "is it one, and of this version?"),
+        (pins, (), "200 OK", b'{"pins": [{}], "sessions": []}', 2, "answered otherwise than"),
+        (pins, ("--json",), "200 OK", b"{}", 2, "answered otherwise than"),
+        (pins, (), "500 No", b'{"error": "a\\nb"}', 2, "answered 500: a b"),
+        (pins, (), "500 No", b'{"error": {}}', 2, "answered 500: is this pyproxy?"),
+        (failover_command, (), "404 Not Found", b"<html></html>", 1, "answered 404 without JSON"),
+        (failover_command, (), "409 No", b'{"error": "not now"}', 1, "answered 409: not now"),
+        (failover_command, (), "200 OK", b"<html></html>", 2, "answered 200 without JSON: is this"),
+        (failover_command, (), "500 No", b"<html></html>", 2, "answered 500 without JSON: is this"),
+        (failover_command, (), "202 OK", b"{}", 2, "answered otherwise than pyproxy "),
+        (failover_command, (), "202 OK", b'{"after": 1}', 2, "answered 202: is this pyproxy?"),
+        (audit, (), "200 OK", b"{}", 2, "answered otherwise than pyproxy "),
+        (audit, (), "200 OK", b'{"pins": [1], "endpoints": []}', 2, "answered otherwise than"),
     ],
-    ids=["healthcheck", "no metrics", "other metrics"],
 )
 async def test_another_server_is_told_as_such(
     command: ModuleType,
