@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, NoReturn, Protocol, cast
 
 import pyproxy
 from pyproxy.exit_codes import WRONG
-from pyproxy.unusable import Unusable
+from pyproxy.unusable import Unusable, plain_words
 
 
 class Room(Protocol):
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{error.speaker}{error}", file=sys.stderr)
         return WRONG
     except OSError as error:
-        print(f"pyproxy: {_words(error)}", file=sys.stderr)
+        print(f"pyproxy: {plain_words(error)}", file=sys.stderr)
         return WRONG
     except KeyboardInterrupt:
         return 130
@@ -81,12 +81,6 @@ def _heed_sigterm() -> None:
     """
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
-
-
-def _words(error: OSError) -> str:
-    """What happened, and to which file, without the number."""
-    text = error.strerror or str(error)
-    return f"{error.filename}: {text}" if error.filename else text
 
 
 def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from pyproxy.addresses import join
 from pyproxy.assessment import postgres_log
 from pyproxy.assessment.recording import Observed, PinSeen, Recording
 from pyproxy.auth.certificates import database_context
@@ -20,6 +22,10 @@ from pyproxy.pooling.pool import PoolKey
 from pyproxy.postgres.connect import Proof, ask, connect
 from pyproxy.targets.target import Target
 
+# How long a database may take to let us in, in seconds.
+PATIENCE: Final = 15.0
+# Without verify-ca, which takes a file.
+_MODES: Final = ("disable", "prefer", "require", "verify-full")
 _NO_SESSIONS: Final = (
     "{} tells no sessions: what share of them would be pinned, and how many database connections"
     " are needed, takes a PostgreSQL log or a running proxy."
@@ -108,22 +114,50 @@ def of_statements_file(path: Path, text: str) -> Recording:
     return recording
 
 
-async def of_statements(dsn: str) -> Recording:
-    """pg_stat_statements of a database. Raises SourceError, and what `connect` does."""
-    parts = urlsplit(dsn)
+class Dsn(NamedTuple):
+    """What a URL of a database says."""
+
+    host: str
+    port: int
+    user: str
+    password: str
+    database: str
+    mode: str
+    """Of TLS."""
+
+
+def _parts(dsn: str) -> Dsn:
+    try:
+        parts = urlsplit(dsn)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        parts, host, port = urlsplit(""), None, None
     user = unquote(parts.username or "")
-    if parts.scheme not in ("postgresql", "postgres") or not parts.hostname or not user:
+    if parts.scheme not in ("postgresql", "postgres") or not host or not user or port == 0:
         raise SourceError("not a postgresql://user:password@host:port/database URL")
     mode = parse_qs(parts.query).get("sslmode", ["prefer"])[0]
-    target = Target(TargetConfig("audited", parts.hostname, parts.port or 5432, mode))
+    if mode not in _MODES:
+        raise SourceError(f"sslmode is {mode!r}: it must be one of {', '.join(_MODES)}")
     database = unquote(parts.path.lstrip("/")) or user
-    connected = await connect(
-        target,
-        PoolKey(user, database),
-        Proof(unquote(parts.password or "")),
-        context=database_context(mode),
-        init_query="",
-    )
+    return Dsn(host, port or 5432, user, unquote(parts.password or ""), database, mode)
+
+
+async def of_statements(dsn: str) -> Recording:
+    """pg_stat_statements of a database. Raises SourceError, and what `connect` does."""
+    host, port, user, password, database, mode = _parts(dsn)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            connected = await connect(
+                Target(TargetConfig("audited", host, port, mode)),
+                PoolKey(user, database),
+                Proof(password),
+                context=database_context(mode),
+                init_query="",
+            )
+    except TimeoutError:
+        raise SourceError(f"{join(host, port)} did not answer within {PATIENCE:g} s") from None
+    except ConnectionRefusedError:
+        raise SourceError(f"{join(host, port)} refuses connections: is a database there?") from None
     stream = connected.stream
     try:
         schemas = await ask(stream, _SCHEMA, connected.parameters)
@@ -136,7 +170,7 @@ async def of_statements(dsn: str) -> Recording:
         rows = await ask(stream, _STAT_STATEMENTS.format(schema=schema), connected.parameters)
     finally:
         stream.transport.close()
-    recording = Recording(f"pg_stat_statements of {parts.hostname}/{database}")
+    recording = Recording(f"pg_stat_statements of {host}/{database}")
     for query, calls, milliseconds in rows:
         text = (query or b"").decode(errors="replace")
         recording.statements.append(

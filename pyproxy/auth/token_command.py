@@ -18,7 +18,7 @@ from pyproxy.auth.token import generate
 from pyproxy.config import AccessKeyConfig, Config
 from pyproxy.config_file import add_argument, load
 from pyproxy.exit_codes import DONE, WRONG
-from pyproxy.unusable import Unusable
+from pyproxy.unusable import Unusable, plain_words
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         config = load(arguments.config, os.environ)
         print(make_token(config, arguments, datetime.now(UTC)))  # noqa: T201 - the answer
     except (Unusable, OSError) as error:
-        print(f"pyproxy token: {error}", file=sys.stderr)  # noqa: T201
+        print(f"pyproxy token: {plain_words(error)}", file=sys.stderr)  # noqa: T201
         return WRONG
     return DONE
 

@@ -34,6 +34,7 @@ from pyproxy.lab.onlookers import Address, Onlookers
 from pyproxy.lab.rehearsal import PATH, Rehearsal
 from pyproxy.logs import configure
 from pyproxy.signals import serve
+from pyproxy.unusable import plain_words
 
 USER: Final = "app"
 DATABASE: Final = "app"
@@ -71,13 +72,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run until Ctrl-C; returns 2 when it can't."""
     as_control_c()
+    if arguments.port == arguments.http_port:
+        both = f"--port and --http-port are both {arguments.port}"
+        sys.stderr.write(f"pyproxy demo: {both}: give two different ones\n")
+        return WRONG
     try:
-        for port in (arguments.port, arguments.http_port):
-            _check_free(port)
+        for number in (arguments.port, arguments.http_port):
+            _check_free(number)
         with _folder(arguments.data_dir) as folder:
             return _demonstrate(arguments, folder)
     except (binaries.NoPostgres, ClusterError, OSError) as error:
-        sys.stderr.write(f"pyproxy demo: {error}\n")
+        sys.stderr.write(f"pyproxy demo: {plain_words(error)}\n")
         return WRONG
 
 

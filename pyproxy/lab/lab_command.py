@@ -57,11 +57,11 @@ def _list(_arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     as_control_c()
+    log = None if arguments.log is None else arguments.log.open("a", encoding="utf-8")
     folder = Path(tempfile.mkdtemp(prefix="pyproxy-lab-"))
     # PostgreSQL may run as another user than we do.
     folder.chmod(0o711)
     room = Room(folder, http_port=arguments.http_port, hold=arguments.hold)
-    log = None if arguments.log is None else arguments.log.open("a", encoding="utf-8")
     configure(log)
     try:
         return run_in_loop(_grade(EXERCISES[arguments.name], room, arguments))

@@ -15,6 +15,7 @@ from pyproxy.pinning.classifier import Classifier
 from pyproxy.pinning.explained import Explained, as_json, explain, in_words
 from pyproxy.pinning.sarif import as_sarif
 from pyproxy.pinning.script import sendable
+from pyproxy.unusable import plain_words
 
 _FORMATS: Final[dict[str, Callable[[Sequence[Explained]], str]]] = {
     "text": in_words,
@@ -53,19 +54,24 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         classifier = Classifier(switches(arguments))
     except (ConfigError, OSError) as error:
-        sys.stderr.write(f"pyproxy explain: {error}\n")
+        sys.stderr.write(f"pyproxy explain: {plain_words(error)}\n")
         return WRONG
     explained: list[Explained] = []
     if arguments.files:
         for path in arguments.files:
             try:
-                text = sys.stdin.read() if str(path) == "-" else _read(path)
+                text = _utf8(sys.stdin.read()) if str(path) == "-" else _read(path)
             except (OSError, ValueError) as error:
                 sys.stderr.write(f"pyproxy explain: {path}: {_why(error)}\n")
                 return WRONG
             explained += explain(classifier, sendable(text), "" if str(path) == "-" else str(path))
     else:
-        text = sys.stdin.read() if arguments.sql in (None, "-") else arguments.sql
+        try:
+            given = sys.stdin.read() if arguments.sql in (None, "-") else arguments.sql
+            text = _utf8(given)
+        except ValueError as error:
+            sys.stderr.write(f"pyproxy explain: SQL: {_why(error)}\n")
+            return WRONG
         explained += explain(classifier, text)
     if not explained and arguments.format == "text":
         sys.stdout.write("does not pin: there is no statement\n")
@@ -77,6 +83,12 @@ def run(arguments: argparse.Namespace) -> int:
 def _read(path: Path) -> str:
     # As it is: what a line is, SQL and SARIF decide.
     return path.read_bytes().decode("utf-8-sig")
+
+
+def _utf8(text: str) -> str:
+    """The same; raises ValueError where Python has put surrogates for what it could not decode."""
+    text.encode()
+    return text
 
 
 def _why(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """What the command line opens, and how it tells what it can't use."""
 
+import io
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pyproxy.cli import COMMANDS, main
+from pyproxy.lab import demo, lab_command
 
 
 @pytest.mark.parametrize(
@@ -68,6 +70,61 @@ def test_as_process_1_it_is_ended_by_sigterm(
 def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--config", "/nowhere.yaml"]) == 2
     assert capsys.readouterr().err == "pyproxy: /nowhere.yaml: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("token --user u --config nowhere", "token: nowhere: No such file or directory"),
+        ("explain --config folder x", "explain: folder: Is a directory"),
+        ("audit --sql text --config nowhere", "audit: nowhere: No such file or directory"),
+        ("audit --sql binary", "audit: binary: it is binary, where a text is wanted"),
+        (
+            "audit --pg-stat-statements binary",
+            "audit: binary: it is binary, where a text is wanted",
+        ),
+        ("audit --sql -", "audit: standard input: it is not UTF-8"),
+        ("explain -", "explain: SQL: it is not UTF-8"),
+        ("explain --file -", "explain: -: it is not UTF-8"),
+        ("explain \udcff", "explain: SQL: it is not UTF-8"),
+        ("audit --pg-stat-statements postgresql://u@h:70000/d", "audit: not a postgresql://user"),
+        ("audit --pg-stat-statements postgresql://u@[::1/d", "audit: not a postgresql://user"),
+        (
+            "audit --pg-stat-statements postgresql://u@h/d?sslmode=bogus",
+            "audit: sslmode is 'bogus': it must be one of disable, prefer, require, verify-full",
+        ),
+        (
+            "audit --pg-stat-statements postgresql://u@127.0.0.1:1/d",
+            "audit: 127.0.0.1:1 refuses connections: is a database there?",
+        ),
+        ("lab run pinning --log folder", ": folder: Is a directory"),
+        ("demo --data-dir text", "demo: text: File exists"),
+        ("demo --port 7 --http-port 7", "demo: --port and --http-port are both 7: give two "),
+    ],
+)
+def test_what_cannot_be_used_is_one_line(
+    arguments: str,
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text").write_text("SELECT 1;")
+    (tmp_path / "binary").write_bytes(b"query,calls\0\xff")
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("SELECT '\udcff'"))
+    monkeypatch.setattr(demo, "_check_free", lambda number: None)
+    for command in (demo, lab_command):
+        # The test run's own signals stay as they are.
+        monkeypatch.setattr(command, "as_control_c", lambda: None)
+    assert main(arguments.split()) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith(f"pyproxy{told}" if told.startswith(":") else f"pyproxy {told}")
+    assert (out, err.count("\n")) == ("", 1)
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 @pytest.mark.parametrize(

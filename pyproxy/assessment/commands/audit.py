@@ -16,7 +16,7 @@ from pyproxy.assessment.page import html
 from pyproxy.assessment.scenarios import what_if
 from pyproxy.config_file import switches
 from pyproxy.exit_codes import DONE, NO, WRONG
-from pyproxy.unusable import Unusable
+from pyproxy.unusable import Unusable, plain_words
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         recording = given.recording(arguments)
         judged_by = switches(arguments)
     except (Unusable, OSError) as problem:
-        print(f"pyproxy audit: {problem}", file=sys.stderr)
+        print(f"pyproxy audit: {plain_words(problem)}", file=sys.stderr)
         return WRONG
     assessment = judge(recording, judged_by)
     advice = advise(

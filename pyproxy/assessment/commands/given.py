@@ -55,7 +55,7 @@ def _recording(arguments: argparse.Namespace) -> Recording:
         return sources.of_log(arguments.log, arguments.log_line_prefix)
     if arguments.sql is not None:
         path: Path = arguments.sql
-        return sources.of_sql(path, sys.stdin.read() if str(path) == "-" else _text(path))
+        return sources.of_sql(path, _standard_input() if str(path) == "-" else _text(path))
     if arguments.url is not None:
         return sources.of_proxy(arguments.url)
     place: str = arguments.pg_stat_statements
@@ -65,4 +65,21 @@ def _recording(arguments: argparse.Namespace) -> Recording:
 
 
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace")
+    # Old dumps are in Latin-1, which spoils a name at most; what no text of SQL has is a NUL.
+    return _readable(path.read_text(encoding="utf-8", errors="replace"), str(path))
+
+
+def _standard_input() -> str:
+    try:
+        text = sys.stdin.read()
+        # Where the locale is C, surrogates stand for what could not be decoded.
+        text.encode()
+    except UnicodeError:
+        raise Unusable("standard input: it is not UTF-8") from None
+    return _readable(text, "standard input")
+
+
+def _readable(text: str, name: str) -> str:
+    if "\0" in text:
+        raise Unusable(f"{name}: it is binary, where a text is wanted")
+    return text

@@ -10,7 +10,7 @@ from pyproxy.assessment import report, scenarios
 from pyproxy.assessment.commands import given
 from pyproxy.config_file import switches
 from pyproxy.exit_codes import DONE, WRONG
-from pyproxy.unusable import Unusable
+from pyproxy.unusable import Unusable, plain_words
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
         recording = given.recording(arguments)
         judged_by = switches(arguments)
     except (Unusable, OSError) as problem:
-        print(f"pyproxy what-if: {problem}", file=sys.stderr)
+        print(f"pyproxy what-if: {plain_words(problem)}", file=sys.stderr)
         return WRONG
     outcomes = scenarios.what_if(recording, judged_by, clients=arguments.clients)
     if arguments.json:
