@@ -46,14 +46,15 @@ _WHOLE: Final = frozenset(
         backend.EMPTY_QUERY_RESPONSE,
         backend.COPY_IN_RESPONSE,
         backend.NOTIFICATION_RESPONSE,
+        # What a statement is described as is kept; as long as its 65,535 parameters at most.
+        backend.ROW_DESCRIPTION,
+        backend.PARAMETER_DESCRIPTION,
     }
 )
 STREAMED: Final = frozenset(
     {
         backend.DATA_ROW,
         backend.COPY_DATA,
-        backend.ROW_DESCRIPTION,
-        backend.PARAMETER_DESCRIPTION,
         backend.NOTICE_RESPONSE,
         backend.COPY_OUT_RESPONSE,
         backend.COPY_DONE,

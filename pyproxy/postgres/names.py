@@ -10,15 +10,19 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+from protocol.postgres import backend
 from protocol.postgres.conversation import (
     CLOSE,
+    DESCRIBE,
     EXECUTE,
     PARSE,
     QUERY,
     Conversation,
     Owed,
 )
-from pyproxy.postgres.statements import PREFIX, Pending, Statement, Step
+from protocol.postgres.framing import HEADER, LENGTH_BYTES
+from pyproxy.postgres.descriptions import is_change, refusal
+from pyproxy.postgres.statements import PREFIX, Learning, Pending, Statement, Step
 
 if TYPE_CHECKING:
     from pyproxy.postgres.series import Series
@@ -32,6 +36,10 @@ _FORMER_LIMIT: Final = 64
 # protocol_violation: what PostgreSQL calls a message that it could not read.
 _MALFORMED: Final = b"08P01"
 
+# A name of ours in an error message, and the SQLSTATE of one that is not there.
+_OUR_NAME: Final = re.compile(b'"(' + OUR_LIKE + b'[^"]*)"')
+_NO_SUCH_STATEMENT: Final = b"26000"
+
 
 class Named(Owed):
     """A Bind or Describe, and the client's name of its statement: an error in it has to say so.
@@ -44,6 +52,16 @@ class Named(Owed):
     def __init__(self, kind: int, name: bytes) -> None:
         super().__init__(kind)
         self.name = name
+
+
+class Refused(Named):
+    """A Bind or Describe that is sent to fail: its statement is not what the client was told."""
+
+    __slots__ = ("statement",)
+
+    def __init__(self, kind: int, name: bytes, statement: Statement) -> None:
+        super().__init__(kind, name)
+        self.statement = statement
 
 
 class Forgetting(Step):
@@ -70,6 +88,7 @@ class Names:
     """The books of one client's names."""
 
     __slots__ = (
+        "_awaited",
         "_former",
         "_latest",
         "_latest_unnamed",
@@ -93,6 +112,8 @@ class Names:
         # The latest change of a name, and of the unnamed statement: not done until answered.
         self._latest: Pending | None = None
         self._latest_unnamed: Pending | None = None
+        # The Describe of ours whose answer decides whether the next message may be sent.
+        self._awaited: Learning | None = None
         # Names on the server whose Parse was undone or that were closed, and how the client called
         # them: an error of a message behind it in the pipeline may still name them.
         self._former: dict[bytes, bytes] = {}
@@ -140,6 +161,34 @@ class Names:
                     self.restore(entry)
                 if isinstance(entry, Step):
                     self._undo(server, entry, failed=index == 0)
+                elif isinstance(entry, Learning):
+                    # What it would have told of is not known to be what it should.
+                    server.statements.forget(entry.statement)
+
+    def learned(self, server: ServerConnection, entry: Learning, row: bytes) -> None:
+        """A statement is described: `row` is a RowDescription's body, or nothing."""
+        entry.done = True
+        statement = entry.statement
+        form = statement.form(entry.parameters, row)
+        if statement.description:
+            if not form.is_as(statement):
+                entry.differs = True
+                server.statements.forget(statement)
+            return
+        server.statements.learned(statement, form)
+        if not entry.name:
+            if self.unnamed is statement:
+                self.unnamed = form
+            return
+        # A Close of it that comes to nothing brings this one back.
+        statement.description = form.description
+        if self.names.get(entry.name) is statement:
+            self.names[entry.name] = form
+
+    def wait_no_more(self) -> None:
+        """The answer that was waited for will not come: the server discards all up to a Sync."""
+        if self._awaited is not None:
+            self._awaited.done = True
 
     def failed(self, server: ServerConnection, sqlstate: bytes) -> None:
         """An error in what is owed up to its ReadyForQuery."""
@@ -160,11 +209,34 @@ class Names:
         for name in names:
             self.names.pop(name, None)
 
+    def in_its_words(
+        self, server: ServerConnection, message: bytes, sqlstate: bytes, failed: Owed | None
+    ) -> bytes:
+        """An error as it is on a connection of one's own; b"" if it is that."""
+        missing = sqlstate == _NO_SUCH_STATEMENT
+        if missing and isinstance(failed, Refused):
+            return refusal(failed.statement.description, described=failed.kind == DESCRIBE)
+        if isinstance(failed, Named | Learning) and is_change(sqlstate, message):
+            # Who has been told of the new columns can use it after another Parse.
+            statement = self.names.get(failed.name)
+            if statement is not None:
+                server.statements.forget(statement)
+        if PREFIX not in message:
+            return b""
+        body = _OUR_NAME.sub(
+            lambda found: b'"' + self.visible_name(found.group(1), failed) + b'"',
+            message[HEADER.size :],
+        )
+        if missing and b'"' + PREFIX in message:
+            # What we believed of this server was wrong: parse anew.
+            server.statements.forget_all()
+        return HEADER.pack(backend.ERROR_RESPONSE, LENGTH_BYTES + len(body)) + body
+
     def visible_name(self, server_name: bytes, failed: Owed | None) -> bytes:
         """How this client calls a statement that an error names, which ends `failed`."""
         if server_name.startswith(FOREIGN):
             return server_name[len(FOREIGN) :]
-        if isinstance(failed, Step | Named) and not failed.hidden and failed.name:
+        if isinstance(failed, Step | Named | Learning) and not failed.hidden and failed.name:
             return failed.name
         for name, statement in self.names.items():
             if statement.server_name == server_name:

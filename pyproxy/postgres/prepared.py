@@ -3,7 +3,9 @@
 A client may prepare a statement on one server and bind it, a transaction later, on another. So
 (PS-03) the proxy remembers the text and the parameter types behind each client's name, gives every
 distinct pair one name that is the same on all servers, and when the server at hand lacks it, sends
-a Parse ahead of the Bind or Describe whose answer the client never sees.
+a Parse ahead of the Bind or Describe whose answer the client never sees. What it was told of types
+holds there too: the parameters' are in that Parse, and the columns' are asked for (`Learning`)
+before anything is bound. Where they differ the client hears what PostgreSQL says of that.
 
 Three things keep the answers exactly those of a connection of one's own:
 
@@ -40,13 +42,15 @@ from protocol.postgres.conversation import (
 )
 from protocol.postgres.framing import HEADER
 from pyproxy.pinning.classifier import CLEAN
-from pyproxy.postgres.names import Named, Names, OwnParse, own_name, undecided
+from pyproxy.postgres.names import Named, Names, OwnParse, Refused, own_name, undecided
 from pyproxy.postgres.statements import (
     PREFIX,
     Catalog,
+    Learning,
     Statement,
     Step,
     close_message,
+    describe_message,
     is_definition,
     parse_message,
 )
@@ -55,16 +59,18 @@ if TYPE_CHECKING:
     from pyproxy.postgres.server import ServerConnection
 
 STATEMENT: Final = 0x53  # 'S' of Describe and Close
-# A name that no statement ever has: closing it is how a Close of a shared statement is answered.
+# A name that no statement ever has: closing it is how a Close of a shared statement is answered,
+# and binding it how a Bind of one that must not be bound any more.
 _NOBODY: Final = PREFIX + b"0"
 
 # The rest of a Parse of no statement at all.
 _EMPTY: Final = b"\0\0\0"
 _SYNC: Final = HEADER.pack(frontend.SYNC, 4)
+_FLUSH: Final = HEADER.pack(frontend.FLUSH, 4)
 
-# What a rewriting gives back: bytes to send instead, and where the client's own bytes go on.
+# What a rewriting gives back: bytes to send instead, and where the client's own bytes go on; if
+# that is negative, the message has to wait for an answer: to an earlier one, or to these bytes.
 Rewritten: TypeAlias = tuple[bytes, int]
-# The message has to wait for the answer to an earlier one.
 STALL: Final = (b"", -1)
 
 
@@ -117,8 +123,12 @@ class Naming(Names):
         if keeps or self.moved:
             own = self._parse_own(conversation, statement, name)
             return (ahead + own, end) if own else (ahead, pos) if ahead else None
-        self.names[name] = statement
-        return self._prepare(server, statement, Step(PARSE, False, name, statement)), end
+        statement = self.names[name] = statement.anew()
+        sent = self._prepare(server, statement, Step(PARSE, False, name, statement))
+        if not data.startswith(describe_message(name), end):
+            # The client does not ask itself.
+            sent += self._ask(conversation, statement, name)
+        return sent, end
 
     def parse_oversized(
         self, server: ServerConnection, data: bytes, pos: int, size: int, length: int
@@ -142,6 +152,11 @@ class Naming(Names):
             conversation.extended(Owed(PARSE))
             return None
         server_name, ahead = self._resolve(server, name)
+        if server_name is None:
+            return ahead, -1
+        if server_name is _NOBODY and existing is not None:
+            # Whatever it is there, its name is taken.
+            server_name = existing.server_name
         self._enter(conversation, Step(PARSE, False, name, existing, previous=existing))
         header = HEADER.pack(frontend.PARSE, length + len(server_name) - len(name))
         return ahead + header + server_name, nul
@@ -170,7 +185,12 @@ class Naming(Names):
         if self._must_wait(conversation, name):
             return STALL
         server_name, ahead = self._resolve(server, name)
-        self.enter_bind(conversation, name)
+        if server_name is None:
+            return ahead, -1
+        if server_name is _NOBODY:
+            self._refuse(conversation, BIND, name)
+        else:
+            self.enter_bind(conversation, name)
         if server_name is name:
             return (ahead, pos) if ahead else None
         header = HEADER.pack(frontend.BIND, length + len(server_name) - len(name))
@@ -190,7 +210,12 @@ class Naming(Names):
         if self._must_wait(conversation, name):
             return STALL
         server_name, ahead = self._resolve(server, name)
-        conversation.extended(Named(DESCRIBE, name) if name else OWED_DESCRIBE)
+        if server_name is None:
+            return ahead, -1
+        if server_name is _NOBODY:
+            self._refuse(conversation, DESCRIBE, name)
+        else:
+            self._enter_describe(conversation, name)
         if server_name is name:
             return (ahead, pos) if ahead else None
         header = HEADER.pack(frontend.DESCRIBE, 6 + len(server_name))
@@ -255,7 +280,7 @@ class Naming(Names):
                 self._remember_former(statement, name)
                 self._enter(conversation, Step(PARSE, True, name, statement, previous=statement))
                 self._says(name, statement)
-                moved += parse_message(name, statement.definition)
+                moved += parse_message(name, statement.parsed_anew)
         return moved
 
     def materialize_before_query(
@@ -276,6 +301,7 @@ class Naming(Names):
             and server.statements.unnamed is statement
             and statement.verdict is CLEAN
             and not undecided(self._latest_unnamed, server.conversation)
+            and self._awaited is None
         )
 
     def enter_unnamed(self, server: ServerConnection, statement: Statement) -> None:
@@ -288,6 +314,20 @@ class Naming(Names):
     def enter_bind(self, conversation: Conversation, name: bytes) -> None:
         """A Bind is on its way."""
         conversation.extended(Named(BIND, name) if name else OWED_BIND)
+
+    def _enter_describe(self, conversation: Conversation, name: bytes) -> None:
+        """A Describe of the client is on its way: if nothing is known of the statement, learn."""
+        statement = self.names.get(name) if name else self.unnamed
+        if statement is not None and not statement.description and statement.definition:
+            conversation.extended(Learning(False, name, statement))
+        else:
+            conversation.extended(Named(DESCRIBE, name) if name else OWED_DESCRIBE)
+
+    def _refuse(self, conversation: Conversation, kind: int, name: bytes) -> None:
+        """A Bind or Describe is on its way to nobody."""
+        statement = self._meaning(name)
+        assert statement is not None
+        conversation.extended(Refused(kind, name, statement))
 
     # -- inside: rewriting ---------------------------------------------------------------------
 
@@ -317,6 +357,7 @@ class Naming(Names):
         server_name = existing.server_name
         ahead = b""
         if not server.statements.touch(existing):
+            server.statements.names.pop(server_name, None)
             # A decoy takes the name: the empty text can be parsed even in a failed transaction.
             conversation.extended(HIDDEN_CLOSE)
             self._enter(conversation, Step(PARSE, True, server_name, existing))
@@ -331,20 +372,44 @@ class Naming(Names):
         ahead = server.statements.add(statement, conversation)
         conversation.extended(HIDDEN_CLOSE)
         self._enter(conversation, step)
-        return ahead + close_message(name) + parse_message(name, statement.definition)
+        return ahead + close_message(name) + parse_message(name, statement.parsed_anew)
 
-    def _resolve(self, server: ServerConnection, name: bytes) -> tuple[bytes, bytes]:
-        """The name on the server, and what has to be sent ahead for it to be there."""
+    def _ask(self, conversation: Conversation, statement: Statement, name: bytes) -> bytes:
+        """What is it described as?"""
+        conversation.extended(Learning(True, name, statement))
+        return describe_message(statement.server_name if name else name)
+
+    def _wait_for_description(
+        self, conversation: Conversation, statement: Statement, name: bytes
+    ) -> bytes:
+        """Is it still what the client was told? The next message waits for that."""
+        asked = self._awaited = Learning(True, name, statement)
+        conversation.extended(asked)
+        return describe_message(statement.server_name if name else name) + _FLUSH
+
+    def _resolve(self, server: ServerConnection, name: bytes) -> tuple[bytes | None, bytes]:
+        """The name on the server, and what has to be sent ahead for it to be there.
+
+        No name: the message has to wait for the answer to that. `_NOBODY`: it must fail.
+        """
         self.moved = False
         statement = self.names.get(name)
-        if statement is not None and statement.verdict is CLEAN:
+        awaited = self._awaited
+        if statement is not None and statement.verdict is CLEAN and awaited is None:
             self.mentioned = statement
             if server.statements.touch(statement):
                 return statement.server_name, b""
         statement = self.mentioned = self._meaning(name)
+        if awaited is not None:
+            if not awaited.done:
+                return None, b""
+            self._awaited = None
+            if awaited.differs:
+                return _NOBODY, b""
         moved = self._move(server.conversation, statement)
         if not name:
-            return name, moved + self._ensure_unnamed(server)
+            ahead = self._ensure_unnamed(server)
+            return name if self._awaited is None else None, moved + ahead
         if name not in self.names:
             return own_name(name), moved
         assert statement is not None
@@ -353,7 +418,10 @@ class Naming(Names):
             return server_name, moved
         server.statements.counters.statements_injected += 1
         step = Step(PARSE, True, server_name, statement)
-        return server_name, moved + self._prepare(server, statement, step)
+        moved += self._prepare(server, statement, step)
+        if not statement.description:
+            return server_name, moved
+        return None, moved + self._wait_for_description(server.conversation, statement, name)
 
     def _ensure_unnamed(self, server: ServerConnection) -> bytes:
         """What makes the server's unnamed statement this client's, or absent as it is here."""
@@ -365,7 +433,11 @@ class Naming(Names):
         if server.statements.unnamed is statement or not statement.definition:
             # One too long to be held is there for certain: its session keeps the server.
             return b""
-        self._enter_unnamed(server.conversation, Step(PARSE, True, b"", statement))
+        conversation = server.conversation
+        self._enter_unnamed(conversation, Step(PARSE, True, b"", statement))
         server.statements.unnamed = statement
         server.statements.counters.statements_injected += 1
-        return parse_message(b"", statement.definition)
+        parsed = parse_message(b"", statement.parsed_anew)
+        if not statement.description:
+            return parsed
+        return parsed + self._wait_for_description(conversation, statement, b"")

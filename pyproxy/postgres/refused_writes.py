@@ -157,7 +157,9 @@ class RefusedWrites(Requests):
             if self._tail is None:
                 self._tail = b""
         elif self._held:
-            # It waited for an answer that is in `before`, and the Sync may be behind it.
+            # It waited for an answer that is in `before`, or will not come any more, and the Sync
+            # may be behind it.
+            self._names().wait_no_more()
             self._go_on()
 
     def _comes_to_its_end(self, server: ServerConnection, here: int) -> bool:

@@ -20,7 +20,6 @@ What keeps it invisible:
 
 from __future__ import annotations
 
-import re
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -39,16 +38,15 @@ from protocol.postgres.conversation import (
     Owed,
 )
 from protocol.postgres.errors import ProtocolError
-from protocol.postgres.framing import HEADER, read_header
+from protocol.postgres.framing import read_header
 from pyproxy import errors
 from pyproxy.errors import ProxyError
 from pyproxy.postgres.headers import SMALL_MESSAGE, STREAMED, check_request, reply_streams
-from pyproxy.postgres.names import OUR_LIKE, Forgetting
+from pyproxy.postgres.names import Forgetting
 from pyproxy.postgres.parameters import reported_application_name
-from pyproxy.postgres.prepared import Naming
 from pyproxy.postgres.refused_writes import SETTING, RefusedWrites, kept, refuses
 from pyproxy.postgres.session import HOLD_LIMIT
-from pyproxy.postgres.statements import PREFIX, Pending
+from pyproxy.postgres.statements import Pending
 
 if TYPE_CHECKING:
     from pyproxy.postgres.server import ServerConnection
@@ -60,9 +58,6 @@ SHORTEST_COMPLETE: Final = 6
 # one of three letters and known by the size of its message.
 _TELLING: Final = b"DLPR"
 _SET_SIZE: Final = 9
-# A name of ours in an error message, and the SQLSTATE of one that is not there.
-_OUR_NAME: Final = re.compile(b'"(' + OUR_LIKE + b'[^"]*)"')
-_NO_SUCH_STATEMENT: Final = b"26000"
 # A write in a read-only transaction: the client's own, or a database that takes no writes any more.
 _READ_ONLY: Final = b"25006"
 
@@ -131,13 +126,13 @@ class Relay(RefusedWrites):
             answer = self._request(data, pos, end, size, tag, length)
             if answer is not None:
                 piece, resume = answer
-                if resume < 0:
-                    self._held = True
-                    break
                 if pos > keep:
                     out.append(data[keep:pos])
                 if piece:
                     out.append(piece)
+                if resume < 0:
+                    keep, self._held = pos, True
+                    break
                 keep = resume
             pos = end
         if pos > size:
@@ -145,7 +140,7 @@ class Relay(RefusedWrites):
             self._passing_dropped = keep > size
             pos = size
         self._send_up(data, keep, pos, out)
-        if self.server is not None:
+        if self.server is not None and pos:
             kept(self.server, data, pos)
         if problem is not None:
             self.end(problem, problem.message)
@@ -345,14 +340,14 @@ class Relay(RefusedWrites):
             self._executed(server, conversation.executed())
             if is_telling(data, pos, end):
                 self._on_tag(server, data[pos + 5 : end - 1])
-        elif tag == backend.ROW_DESCRIPTION:
-            conversation.described()
+        elif tag == backend.ROW_DESCRIPTION or tag == backend.PARAMETER_DESCRIPTION:
+            return self._described(server, tag, data[pos + 5 : end])
         elif tag == backend.BIND_COMPLETE:
             conversation.complete(BIND)
         elif tag == backend.PARSE_COMPLETE:
             return self._changed(server, conversation.complete(PARSE))
         elif tag == backend.NO_DATA:
-            conversation.complete(DESCRIBE)
+            return self._learned(server, conversation.complete(DESCRIBE), b"")
         elif tag == backend.EMPTY_QUERY_RESPONSE:
             self._executed(server, conversation.executed())
         elif tag == backend.PARAMETER_STATUS:
@@ -474,11 +469,9 @@ class Relay(RefusedWrites):
                 )
             return b""
         renamed = b""
-        if whole and self.naming is not None and data.find(PREFIX, pos, limit) >= 0:
-            renamed = self._renamed(self.naming, data[pos:limit], owed[0] if owed else None)
-            if sqlstate == _NO_SUCH_STATEMENT and data.find(b'"' + PREFIX, pos, limit) >= 0:
-                # What we believed of this server was wrong: parse anew.
-                server.statements.forget_all()
+        if whole and self.naming is not None:
+            failed = owed[0] if owed else None
+            renamed = self.naming.in_its_words(server, data[pos:limit], sqlstate, failed)
         self._discarded(server, server.conversation.error(sqlstate))
         if server.conversation.perhaps:
             server.retiring = (
@@ -487,13 +480,6 @@ class Relay(RefusedWrites):
         if owed and self.naming is not None:
             self.naming.failed(server, sqlstate)
         return renamed
-
-    def _renamed(self, naming: Naming, message: bytes, failed: Owed | None) -> bytes:
-        """An error that names one of our statements, in the client's words."""
-        body = _OUR_NAME.sub(
-            lambda found: b'"' + naming.visible_name(found.group(1), failed) + b'"', message[5:]
-        )
-        return HEADER.pack(backend.ERROR_RESPONSE, 4 + len(body)) + body
 
     def _discarded(self, server: ServerConnection, entries: list[Owed]) -> None:
         if entries and self.naming is not None:

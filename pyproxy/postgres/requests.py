@@ -25,8 +25,10 @@ from pyproxy.pinning.classifier import CLEAN
 from pyproxy.postgres.headers import SMALL_MESSAGE
 from pyproxy.postgres.prepared import STALL, Naming, Rewritten
 from pyproxy.postgres.session import HOLD_LIMIT, Session
+from pyproxy.postgres.statements import Learning
 
 if TYPE_CHECKING:
+    from protocol.postgres.conversation import Owed
     from pyproxy.pinning.classifier import Verdict
     from pyproxy.postgres.server import ServerConnection
 
@@ -178,14 +180,14 @@ class Requests(Session):
         """Bind takes the verdict of its statement to the portal (PS-06)."""
         naming = self._names()
         answer = naming.bind(server, data, pos, size, length)
-        if answer is STALL:
-            return answer
         statement = naming.mentioned
         verdict = None if statement is None or statement.verdict is CLEAN else statement.verdict
-        if verdict is not None or self._portals is not None:
-            self._remember_portal(_portal(data, pos, size), verdict)
         if naming.moved:
             self._pin_for(server, verdict)
+        if answer is not None and answer[1] < 0:
+            return answer
+        if verdict is not None or self._portals is not None:
+            self._remember_portal(_portal(data, pos, size), verdict)
         return answer
 
     def _on_describe(
@@ -256,6 +258,22 @@ class Requests(Session):
         return naming.undecided(server.conversation) or (
             naming.knows(verdict.references) and server.conversation.awaits_ready
         )
+
+    def _described(self, server: ServerConnection, tag: int, body: bytes) -> bool:
+        """A part of the answer to a Describe, or of a Query's: is it one that is hidden?"""
+        conversation = server.conversation
+        if tag == backend.ROW_DESCRIPTION:
+            return self._learned(server, conversation.described(), body)
+        entry = conversation.owed[0] if conversation.owed else None
+        if isinstance(entry, Learning):
+            entry.parameters = body
+        return entry is not None and entry.hidden
+
+    def _learned(self, server: ServerConnection, entry: Owed | None, row: bytes) -> bool:
+        """A Describe is answered; as in `_described`."""
+        if isinstance(entry, Learning):
+            self._names().learned(server, entry, row)
+        return entry is not None and entry.hidden
 
     def _names(self) -> Naming:
         """The client's statement names; most clients that never prepare have none."""

@@ -163,8 +163,8 @@ class Session(ClientSide):
         if self.ended:
             self._lost()
             return
-        if self.server is None and self._goodbye_waits():
-            # It is in line: its last requests run all the same, and then it ends.
+        if self._goodbye_waits():
+            # Its last requests run all the same, and then it ends.
             return
         self.endpoint.log.client_channel_closed(self.id)
         self._end(requests_stand=False)

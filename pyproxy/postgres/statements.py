@@ -1,6 +1,7 @@
 """What is prepared where: every distinct statement of the proxy, and what one server has of them.
 
 - `Statement` is one text with its parameter types; `Catalog` holds them for the whole proxy.
+  What databases describe it as makes forms of it: a client has the one that it was told.
 - `ServerStatements` is what one server has, least recently used first, bounded.
 
 `prepared.py` is the other side: one client's names, and the rewriting of its messages.
@@ -11,29 +12,56 @@ from __future__ import annotations
 from typing import Final
 
 from protocol.postgres import frontend
-from protocol.postgres.conversation import CLOSE, EXECUTE, PARSE, Conversation, Owed
+from protocol.postgres.conversation import CLOSE, DESCRIBE, EXECUTE, PARSE, Conversation, Owed
 from protocol.postgres.framing import HEADER
 from pyproxy.metrics.counters import ProxyCounters
 from pyproxy.pinning.classifier import Classifier, Verdict
+from pyproxy.postgres.descriptions import describe, types_in
 
 # What our names on the servers begin with; no name of a client is ever sent with this prefix.
 PREFIX: Final = b"pyproxy_"
 
 # A definition longer than this is a statement of its own each time rather than remembered.
 _REMEMBERED: Final = 32 * 1024
+# How many forms of one text are remembered, as it may be sent to many databases; one for which
+# longer replies have to be compared is the only one.
+_FORMS: Final = 16
+_LONGEST_TOLD: Final = 4096
 
 
 class Statement:
     """A text and its parameter types, prepared by anyone, under a name or none."""
 
-    __slots__ = ("_bind", "_bind_length", "definition", "server_name", "verdict")
+    __slots__ = (
+        "_bind",
+        "_bind_length",
+        "_forms",
+        "_origin",
+        "definition",
+        "description",
+        "server_name",
+        "verdict",
+    )
 
-    def __init__(self, server_name: bytes, definition: bytes, verdict: Verdict) -> None:
+    def __init__(
+        self,
+        server_name: bytes,
+        definition: bytes,
+        verdict: Verdict,
+        origin: Statement | None = None,
+        description: bytes = b"",
+    ) -> None:
         # The same on every server; b"" for one that is never shared by name.
         self.server_name = server_name
         # The body of Parse after the name: text, NUL, parameter types.
         self.definition = definition
         self.verdict = verdict
+        # What a database has described it as; b"" while nothing is known of that.
+        self.description = description
+        # The one of the catalog, of which this is a form; of that one, its forms by the
+        # replies that tell of them.
+        self._origin = origin
+        self._forms: dict[bytes, Statement] | None = None
         # As `bind_head` had it last: parameters are mostly as long as those before.
         self._bind = b""
         self._bind_length = -1
@@ -45,6 +73,38 @@ class Statement:
             name = self.server_name
             self._bind = HEADER.pack(frontend.BIND, length + len(name)) + b"\0" + name
         return self._bind
+
+    def anew(self) -> Statement:
+        """The same, of which nobody knows yet what it will be described as."""
+        return Statement(self.server_name, self.definition, self.verdict, self._origin or self)
+
+    def form(self, parameters: bytes, row: bytes) -> Statement:
+        """The same, as described by the bodies of these replies: one for all who are told so."""
+        if self._origin is not None:
+            return self._origin.form(parameters, row)
+        forms = self._forms
+        if forms is None:
+            forms = self._forms = {}
+        told = parameters + row
+        form = forms.get(told)
+        if form is None:
+            if len(told) > _LONGEST_TOLD or len(forms) >= _FORMS:
+                forms.clear()
+            description = describe(parameters, row)
+            form = Statement(self.server_name, self.definition, self.verdict, self, description)
+            forms[told] = form
+        return form
+
+    def is_as(self, other: Statement) -> bool:
+        """Are these, which have one name, described alike?"""
+        return self is other or (bool(self.description) and self.description == other.description)
+
+    @property
+    def parsed_anew(self) -> bytes:
+        """Its definition elsewhere: the types of its parameters stay what the client was told."""
+        if not self.description:
+            return self.definition
+        return self.definition[: self.definition.find(0) + 1] + types_in(self.description)
 
 
 class Catalog:
@@ -86,7 +146,7 @@ class Catalog:
         if self._young_bytes > self._limit_bytes // 2:
             self._old, self._young, self._young_bytes = self._young, {}, 0
         self._young[key] = statement
-        self._young_bytes += len(statement.definition) + 200
+        self._young_bytes += len(statement.definition) + 1000
 
     def __len__(self) -> int:
         return len(self._young.keys() | self._old.keys())
@@ -145,6 +205,23 @@ class Step(Pending):
         )
 
 
+class Learning(Pending):
+    """A Describe, ours or the client's, whose answer is kept with the statement."""
+
+    __slots__ = ("differs", "name", "parameters", "statement")
+
+    def __init__(self, hidden: bool, name: bytes, statement: Statement) -> None:
+        super().__init__(DESCRIBE, hidden)
+        # The client's name.
+        self.name = name
+        # If its description is known, it is one that has been prepared anew: it is compared.
+        self.statement = statement
+        # What has come of the answer: the body of its ParameterDescription.
+        self.parameters = b""
+        # Prepared anew, it has other columns than the client was told.
+        self.differs = False
+
+
 class ServerStatements:
     """What one server has prepared for us, least recently used first.
 
@@ -169,7 +246,8 @@ class ServerStatements:
         """Is it there? Then it is the most recently used one from now on."""
         names = self.names
         name = statement.server_name
-        if name not in names:
+        there = names.get(name)
+        if there is not statement and (there is None or not statement.is_as(there)):
             return False
         if len(names) * 2 > self.limit:
             del names[name]
@@ -188,6 +266,20 @@ class ServerStatements:
             evictions += close_message(name)
         names[statement.server_name] = statement
         return evictions
+
+    def learned(self, statement: Statement, form: Statement) -> None:
+        """Where it is, it is described like that."""
+        if self.names.get(statement.server_name) is statement:
+            self.names[statement.server_name] = form
+        if self.unnamed is statement:
+            self.unnamed = form
+
+    def forget(self, statement: Statement) -> None:
+        """It has to be parsed before it is used again."""
+        if self.names.get(statement.server_name) is statement:
+            del self.names[statement.server_name]
+        if self.unnamed is statement:
+            self.unnamed = None
 
     def discarded(self, step: Step) -> None:
         """The server did not get to a hidden step, or failed in it."""
@@ -211,6 +303,11 @@ def is_definition(data: bytes, pos: int, end: int) -> bool:
 def close_message(name: bytes) -> bytes:
     """Close of a prepared statement."""
     return HEADER.pack(frontend.CLOSE, 6 + len(name)) + b"S" + name + b"\0"
+
+
+def describe_message(name: bytes) -> bytes:
+    """Describe of a prepared statement."""
+    return HEADER.pack(frontend.DESCRIBE, 6 + len(name)) + b"S" + name + b"\0"
 
 
 def parse_message(name: bytes, definition: bytes) -> bytes:

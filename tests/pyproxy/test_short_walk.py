@@ -21,6 +21,7 @@ from tests.support.stage import (
     PARSED,
     SYNC,
     Stage,
+    described,
     done,
     parse,
     query,
@@ -32,7 +33,7 @@ from tests.support.stage import (
 Play = list[tuple[bytes, bytes]]
 """What a client sends, and what its server answers, in turn."""
 
-PREPARE = (parse(b"s", b"SELECT $1") + SYNC, CLOSED + PARSED + ready())
+PREPARE = (parse(b"s", b"SELECT $1") + SYNC, CLOSED + PARSED + described() + ready())
 
 PLAYS: dict[str, Play] = {
     "a query": [(query(b"SELECT 1"), result() + ready())],
@@ -89,7 +90,7 @@ PLAYS: dict[str, Play] = {
     ],
     "names that begin alike": [
         PREPARE,
-        (parse(b"st", b"SELECT $2") + SYNC, CLOSED + PARSED + ready()),
+        (parse(b"st", b"SELECT $2") + SYNC, CLOSED + PARSED + described() + ready()),
         *(
             (series(None, name), BOUND + result() + ready())
             for name in (b"s", b"st", b"st", b"s", b"s")
@@ -101,7 +102,7 @@ PLAYS: dict[str, Play] = {
         (series(None, b"s"), BOUND + result() + ready()),
         (message(b"C", b"Ss\0") + SYNC, CLOSED + ready()),
         (series(None, b"s"), ERROR + ready()),
-        (parse(b"s", b"SELECT $2") + SYNC, CLOSED + PARSED + ready()),
+        (parse(b"s", b"SELECT $2") + SYNC, CLOSED + PARSED + described() + ready()),
         (series(None, b"s"), BOUND + result() + ready()),
     ],
     "a series unlike the one before": [

@@ -227,6 +227,16 @@ def result(rows: int = 1) -> bytes:
 
 SYNC = message(b"S")
 PARSED, BOUND, CLOSED, NO_DATA = (message(tag) for tag in (b"1", b"2", b"3", b"n"))
+
+
+# What a Describe of a statement is answered with: a parameter and a column, of these types.
+def described(parameter: int = 25, column: int = 25, *, name: bytes = b"a") -> bytes:
+    types = parameter.to_bytes(4, "big")
+    place, kind = b"\0" * 6, column.to_bytes(4, "big")
+    row = message(b"T", b"\0\1" + name + b"\0" + place + kind + b"\0\4" + b"\xff" * 4 + b"\0\0")
+    return message(b"t", b"\0\1" + types) + row
+
+
 INSERTED = done(b"INSERT 0 1")
 ERROR = message(b"E", b"SERROR\0VERROR\0C42P01\0Mno such table\0\0")
 NOTICE = message(b"N", b"SNOTICE\0VNOTICE\0C00000\0Mby the way\0\0")
