@@ -35,10 +35,14 @@ _OURS_AT_FIRST: Final = re.compile(OUR_LIKE)
 _FORMER_LIMIT: Final = 64
 # protocol_violation: what PostgreSQL calls a message that it could not read.
 _MALFORMED: Final = b"08P01"
+# Of a longer name PostgreSQL takes the beginning (NAMEDATALEN; the hash of prepare.c).
+_LONGEST_NAME: Final = 63
 
-# A name of ours in an error message, and the SQLSTATE of one that is not there.
+# A name of ours in an error message, and which errors name a statement: it is not there, it is, a
+# Bind has not as many parameters as it.
 _OUR_NAME: Final = re.compile(b'"(' + OUR_LIKE + b'[^"]*)"')
 _NO_SUCH_STATEMENT: Final = b"26000"
+_NAMING: Final = (_NO_SUCH_STATEMENT, b"42P05", _MALFORMED)
 
 
 class Named(Owed):
@@ -126,7 +130,7 @@ class Names:
 
     def knows(self, references: tuple[bytes, ...]) -> bool:
         """Does one of these names mean a shared statement?"""
-        return any(name in self.names for name in references)
+        return any(known_as(name) in self.names for name in references)
 
     @property
     def irreplaceable(self) -> bool:
@@ -221,7 +225,7 @@ class Names:
             statement = self.names.get(failed.name)
             if statement is not None:
                 server.statements.forget(statement)
-        if PREFIX not in message:
+        if sqlstate not in _NAMING or PREFIX not in message:
             return b""
         body = _OUR_NAME.sub(
             lambda found: b'"' + self.visible_name(found.group(1), failed) + b'"',
@@ -345,6 +349,11 @@ class Names:
 def own_name(name: bytes) -> bytes:
     """What a name of the client's own is called on a server."""
     return FOREIGN + name if _OURS_AT_FIRST.match(name) else name
+
+
+def known_as(name: bytes) -> bytes:
+    """What PostgreSQL takes for the name of a statement."""
+    return name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME]
 
 
 def undecided(change: Pending | None, conversation: Conversation) -> bool:

@@ -42,7 +42,15 @@ from protocol.postgres.conversation import (
 )
 from protocol.postgres.framing import HEADER
 from pyproxy.pinning.classifier import CLEAN
-from pyproxy.postgres.names import Named, Names, OwnParse, Refused, own_name, undecided
+from pyproxy.postgres.names import (
+    Named,
+    Names,
+    OwnParse,
+    Refused,
+    known_as,
+    own_name,
+    undecided,
+)
 from pyproxy.postgres.statements import (
     PREFIX,
     Catalog,
@@ -108,7 +116,8 @@ class Naming(Names):
         if nul < 0 or not is_definition(data, nul + 1, end):
             conversation.extended(Owed(PARSE))
             return None
-        name = data[pos + 5 : nul]
+        sent_name = data[pos + 5 : nul]
+        name = known_as(sent_name)
         statement = self._catalog.intern(data[nul + 1 : end], conforming)
         if (name or statement.verdict.references) and undecided(self._latest, conversation):
             return STALL
@@ -119,13 +128,13 @@ class Naming(Names):
             return (ahead, pos) if ahead else None
         existing = self.names.get(name)
         if existing is not None:
-            return ahead + self._parse_again(server, existing, name, statement.definition), end
+            return ahead + self._parse_again(server, existing, sent_name, statement.definition), end
         if keeps or self.moved:
             own = self._parse_own(conversation, statement, name)
             return (ahead + own, end) if own else (ahead, pos) if ahead else None
         statement = self.names[name] = statement.anew()
         sent = self._prepare(server, statement, Step(PARSE, False, name, statement))
-        if not data.startswith(describe_message(name), end):
+        if not data.startswith(describe_message(sent_name), end):
             # The client does not ask itself.
             sent += self._ask(conversation, statement, name)
         return sent, end
@@ -140,7 +149,8 @@ class Naming(Names):
         self.mentioned = None
         conversation = server.conversation
         nul = data.find(0, pos + 5, size)
-        name = data[pos + 5 : nul] if nul >= 0 else b""
+        sent_name = data[pos + 5 : nul] if nul >= 0 else b""
+        name = known_as(sent_name)
         if not name:
             # Without its text it is never parsed anew (`_ensure_unnamed`).
             self.enter_unnamed(server, Statement(b"", b"", CLEAN))
@@ -158,7 +168,7 @@ class Naming(Names):
             # Whatever it is there, its name is taken.
             server_name = existing.server_name
         self._enter(conversation, Step(PARSE, False, name, existing, previous=existing))
-        header = HEADER.pack(frontend.PARSE, length + len(server_name) - len(name))
+        header = HEADER.pack(frontend.PARSE, length + len(server_name) - len(sent_name))
         return ahead + header + server_name, nul
 
     def bind(
@@ -181,7 +191,8 @@ class Naming(Names):
             self.mentioned = self.unnamed
             conversation.extended(OWED_BIND)
             return None
-        name = data[start:nul]
+        sent_name = data[start:nul]
+        name = known_as(sent_name)
         if self._must_wait(conversation, name):
             return STALL
         server_name, ahead = self._resolve(server, name)
@@ -190,10 +201,10 @@ class Naming(Names):
         if server_name is _NOBODY:
             self._refuse(conversation, BIND, name)
         else:
-            self.enter_bind(conversation, name)
+            self.enter_bind(conversation, sent_name)
         if server_name is name:
             return (ahead, pos) if ahead else None
-        header = HEADER.pack(frontend.BIND, length + len(server_name) - len(name))
+        header = HEADER.pack(frontend.BIND, length + len(server_name) - len(sent_name))
         return ahead + header + data[pos + 5 : start] + server_name, nul
 
     def describe(
@@ -206,7 +217,7 @@ class Naming(Names):
         if nul < 0 or data[pos + 5] != STATEMENT:
             conversation.extended(OWED_DESCRIBE)
             return None
-        name = data[pos + 6 : nul]
+        name = known_as(data[pos + 6 : nul])
         if self._must_wait(conversation, name):
             return STALL
         server_name, ahead = self._resolve(server, name)
@@ -228,7 +239,7 @@ class Naming(Names):
         if nul < 0 or data[pos + 5] != STATEMENT:
             conversation.extended(OWED_CLOSE)
             return None
-        name = data[pos + 6 : nul]
+        name = known_as(data[pos + 6 : nul])
         if self._must_wait(conversation, name):
             return STALL
         if not name:
@@ -271,7 +282,7 @@ class Naming(Names):
         """Messages that give statements of this client their own names on its pinned server."""
         moved = b""
         mentioned = list(references)
-        for name in mentioned:
+        for name in map(known_as, mentioned):
             statement = self.names.pop(name, None)
             if statement is not None:
                 # EXECUTE of a statement that is an EXECUTE itself.

@@ -424,6 +424,18 @@ def test_a_remark_on_a_parse_is_made_once(pair: tuple[Wire, Wire]) -> None:
     assert "".join(r.tag for r in replies) == "2DCZ"
 
 
+def test_an_error_of_the_clients_own_is_not_reworded(pair: tuple[Wire, Wire]) -> None:
+    """Only one that PostgreSQL has for a statement names it."""
+    client, _ = pair
+    client.ask(*run("s", "SELECT 1"))
+    names = ", ".join(
+        f'"{name}"' for (name,) in client.query("SELECT name FROM pg_prepared_statements")
+    )
+    assert "pyproxy_" in names
+    replies = client.ask(Query(f"DO $$BEGIN RAISE EXCEPTION '{names}'; END$$"))
+    assert errors_of(replies) == [("P0001", names)]
+
+
 def test_no_line_of_the_log_is_a_traceback(narrow: Proxy) -> None:
     """Invariant 10: after all of the above."""
     assert "Traceback" not in Path(narrow.log_file).read_text()

@@ -72,6 +72,9 @@ def session_theater(postgres: Postgres) -> Iterator[Theater]:
         yield theater
 
 
+# PostgreSQL takes the first 63 bytes of a statement's name.
+LONG = "long" * 20
+
 # What went otherwise once, and is not met by chance every day.
 FOUND = {
     "the name in an error has another meaning by then": (
@@ -110,6 +113,13 @@ FOUND = {
         Step((Raw(message(b"Q", b"SELECT 8\0more")), Sync())),
         Step((Bind(), Execute(), Sync())),
     ),
+    "a name longer than PostgreSQL's": (
+        Step((Parse(LONG, "SELECT 7"), Sync())),
+        Step((Bind("", LONG[:63]), Execute(), Parse(LONG + "er", "SELECT 8"), Sync())),
+        Step((Bind("", LONG + "er"), Execute(), Bind("", LONG, (b"1",)), Sync())),
+        Step((Close("S", LONG + "er"), Sync(), Bind("", LONG), Sync())),
+        Step((Parse(LONG, "SELECT 9"), Sync(), Query(f"EXECUTE {LONG[:63]}"))),
+    ),
     "a refusal to write ahead of what waits for a name": (
         Step((Query("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"),)),
         Step(
@@ -142,7 +152,7 @@ def test_scripts_hear_the_same_through_the_proxy(theater: Theater, chunk: int) -
 
 @pytest.mark.parametrize("name", FOUND)
 def test_what_was_found_once_is_mended(theater: Theater, name: str) -> None:
-    """The client's own names of its statements, and a 25006 that it has wished for (FO-08)."""
+    """The names of statements as PostgreSQL has them, and a 25006 that was wished for (FO-08)."""
     assert theater.differs(Script(0, (Client(0, {}, FOUND[name], polite=True),))) is None
 
 
