@@ -229,9 +229,9 @@ async def _connect(host: str, port: int) -> socket.socket:
             await loop.sock_connect(sock, address)
         except OSError as error:
             sock.close()
-            # The loop's own words don't say why.
+            # The loop's own words don't say why; its class does.
             why = os.strerror(error.errno) if error.errno else str(error)
-            problem = OSError(f"{join(*address[:2])}: {why}")
+            problem = type(error)(f"{join(*address[:2])}: {why}")
             continue
         except BaseException:
             sock.close()
