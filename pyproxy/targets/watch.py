@@ -168,7 +168,7 @@ class Watch:
         if name in decision.stranded:
             why = (
                 f"it does not follow the writer and is left behind in timeline {seen.timeline}: "
-                "its primary_conninfo has to lead to the writer"
+                "its primary_conninfo has to lead to the writer, or it has to be made anew"
             )
             return TargetHealth("UNAVAILABLE", READ_ONLY, INVALID_REPLICATION_STATE, why)
         why = "it is no standby of the writer"
