@@ -8,7 +8,8 @@
     standby.promote()
 
 It is our child: it ends with us at the latest, unless we are killed (SIGKILL, or a signal that
-nobody handles: see `interrupts`). Then it stays, with its folder, until `pg_ctl stop -D …/data`.
+nobody handles: see `interrupts`). Then it stays, with its folder, until the next demonstration
+(`leftovers`), or `pg_ctl stop -D …/data`.
 Nothing is flushed to disk: these are databases to lose. Users are trusted to be who they say only
 by SCRAM-SHA-256, as on AWS.
 """
@@ -326,7 +327,7 @@ def signal_all(postmaster: int, number: signal.Signals) -> None:
     if number is signal.SIGKILL:
         # They take a moment to die, and their sockets with them.
         deadline = time.monotonic() + KILL_TIMEOUT
-        while any(map(_lives, children)) and time.monotonic() < deadline:
+        while any(map(_lives, (*children, postmaster))) and time.monotonic() < deadline:
             time.sleep(0.002)
 
 

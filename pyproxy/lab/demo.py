@@ -14,7 +14,6 @@ import secrets
 import shutil
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -30,6 +29,7 @@ from pyproxy.exit_codes import DONE, WRONG
 from pyproxy.lab import binaries
 from pyproxy.lab.cluster import Cluster, ClusterError, Programs
 from pyproxy.lab.interrupts import as_control_c
+from pyproxy.lab.leftovers import end_servers, occupied, temporary_folder
 from pyproxy.lab.onlookers import Address, Onlookers
 from pyproxy.lab.rehearsal import PATH, Rehearsal
 from pyproxy.logs import configure
@@ -246,15 +246,15 @@ def _folder(kept: Path | None) -> Iterator[Path]:
     """Where everything is: a temporary folder, or one that stays."""
     if kept is not None:
         kept.mkdir(parents=True, exist_ok=True)
-        yield kept.absolute()
+        folder = kept.absolute()
+        with occupied(folder):
+            end_servers(folder)
+            yield folder
         return
-    folder = Path(tempfile.mkdtemp(prefix="pyproxy-demo-"))
-    # PostgreSQL may run as another user than we do.
-    folder.chmod(0o711)
     try:
-        yield folder
+        with temporary_folder("pyproxy-demo-") as folder:
+            yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
         sys.stderr.write("Everything that the demonstration made is removed.\n")
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from pyproxy.arguments import port_or_any
@@ -18,6 +16,7 @@ from pyproxy.lab.exercises import EXERCISES
 from pyproxy.lab.exercises.exercise import Exercise, Grade
 from pyproxy.lab.exercises.room import Room
 from pyproxy.lab.interrupts import as_control_c
+from pyproxy.lab.leftovers import temporary_folder
 from pyproxy.logs import configure
 
 
@@ -58,19 +57,18 @@ def _list(_arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     as_control_c()
     log = None if arguments.log is None else arguments.log.open("a", encoding="utf-8")
-    folder = Path(tempfile.mkdtemp(prefix="pyproxy-lab-"))
-    # PostgreSQL may run as another user than we do.
-    folder.chmod(0o711)
-    room = Room(folder, http_port=arguments.http_port, hold=arguments.hold)
     configure(log)
     try:
-        return run_in_loop(_grade(EXERCISES[arguments.name], room, arguments))
+        with temporary_folder("pyproxy-lab-") as folder:
+            room = Room(folder, http_port=arguments.http_port, hold=arguments.hold)
+            try:
+                return run_in_loop(_grade(EXERCISES[arguments.name], room, arguments))
+            finally:
+                room.close()
     except (binaries.NoPostgres, ClusterError) as error:
         sys.stderr.write(f"pyproxy lab: {error}\n")
         return WRONG
     finally:
-        room.close()
-        shutil.rmtree(folder, ignore_errors=True)
         if log is not None:
             log.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -34,9 +35,15 @@ def terminal() -> Iterator[None]:
 
 @pytest.fixture
 def demo(folder: Path, terminal: None) -> Iterator[subprocess.Popen[bytes]]:
+    with demonstration(folder) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def demonstration(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     ports = (f"--port={free_port()}", f"--http-port={free_port()}")
     with (
-        (folder / "log").open("wb") as log,
+        (folder / "log").open("ab") as log,
         subprocess.Popen(
             [sys.executable, "-m", "pyproxy", "demo", *ports],
             stdout=log,
@@ -79,6 +86,21 @@ def test_whoever_ends_it_ends_its_databases(
         demo.send_signal(number)
     assert demo.wait(30) == code
     assert all(map(gone, databases))
+    assert not list(folder.glob("pyproxy-demo-*"))
+
+
+def test_what_a_killed_one_leaves_is_ended_by_the_next(folder: Path, terminal: None) -> None:
+    """SIGKILL leaves no time to stop anything."""
+    databases: list[int] = []
+    for times in (1, 2):
+        with demonstration(folder) as demo:
+            wait_until(lambda: (folder / "log").read_text().count("PyProxy is ready") == times, 60)  # noqa: B023
+            assert all(map(gone, databases))
+            databases = postmasters(folder)
+            assert len(databases) == 2
+            (demo.kill if times == 1 else demo.terminate)()
+            demo.wait(30)
+        assert any(map(gone, databases)) == (times == 2)
     assert not list(folder.glob("pyproxy-demo-*"))
 
 
