@@ -137,7 +137,9 @@ class Listener:
         self._feed: Final = feed
         run, _, number = last_event_id.rpartition("/")
         # The id of the last event sent; a browser that comes back tells us where it was.
-        self._seen = int(number) if run == feed.run and number.isdecimal() else 0
+        # No number of ours has more digits, and too many are refused by int().
+        ours = run == feed.run and number.isdecimal() and len(number) < 20
+        self._seen = int(number) if ours else 0
 
     def opening(self) -> bytes:
         """Return what is sent first, at once."""

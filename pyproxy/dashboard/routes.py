@@ -74,7 +74,8 @@ class Response(NamedTuple):
 
 
 Action = Callable[[str], tuple[int, Mapping[str, object]]]
-"""Something that a POST starts: its query in, status and answer out. It must not block."""
+"""Something that a POST starts: its query in, status and answer out; raises BadRequest. It must not
+block."""
 
 
 Handler = Callable[[Request, View], Response]
@@ -128,8 +129,11 @@ class Routes:
             return error(405, message)._replace(headers=(("Allow", "POST"),))
         if not request.deliberate:
             return error(403, f"a POST needs the header {DELIBERATE}")
-        status, answer = self._actions[request.path](request.query)
-        return json_response(status, answer)
+        try:
+            status, answer = self._actions[request.path](request.query)
+        except BadRequest as wrong:
+            return error(400, str(wrong))
+        return json_response(status, answer if status < 400 else {"status": status, **answer})
 
     def _not_found(self, path: str) -> Response:
         pages = [known for known in self._paths if not known.startswith("/static/")]

@@ -11,9 +11,9 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
-from urllib.parse import parse_qsl
 
 from pyproxy.app import App
+from pyproxy.dashboard.listings import BadRequest, read_arguments
 from pyproxy.lab.cluster import Cluster, ClusterError
 from pyproxy.lab.onlookers import Onlookers
 
@@ -42,10 +42,10 @@ class Rehearsal:
         self._task: asyncio.Task[None] | None = None
 
     def act(self, query: str) -> tuple[int, Mapping[str, object]]:
-        """Start one: `how=kill` or `how=switchover`."""
-        how = dict(parse_qsl(query)).get("how", "")
+        """Start one: `how=kill` or `how=switchover`; BadRequest for anything else."""
+        how = read_arguments(query, ("how",)).get("how", "")
         if how not in _BREAK:
-            return 400, {"error": f"how must be one of {', '.join(_BREAK)}"}
+            raise BadRequest(f"how is {how[:50]!r}: it must be one of {', '.join(_BREAK)}")
         if self._task is not None and not self._task.done():
             return 409, {"error": "a rehearsal is under way"}
         writer, standby = self._roles()

@@ -96,6 +96,8 @@ async def test_who_comes_back_gets_what_it_missed() -> None:
     view = FakeView()
     with Feed(view, 60).listen(f"{view.started_at}/1") as listener:
         assert ids(listener.opening()) == ["2"]
+    with Feed(view, 60).listen(f"{view.started_at}/{'1' * 5000}") as listener:
+        assert ids(listener.opening()) == ["1", "2"]
 
 
 @pytest.mark.parametrize("last", ["x'; --", "2026-05-04T10:00:00.000+00:00/57", "57", "/"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pyproxy.dashboard import routes
-from pyproxy.dashboard.listings import MAX_LIMIT
+from pyproxy.dashboard.listings import MAX_LIMIT, read_arguments
 from pyproxy.dashboard.routes import Request, Response, Routes
 from tests.support.fake_view import FakeView
 
@@ -197,6 +197,25 @@ def test_nothing_can_be_done_by_http(method: str) -> None:
     assert response.status == 405
     assert ("Allow", "GET, HEAD") in response.headers
     assert "use GET or HEAD" in str(body(response)["error"])
+
+
+def act(query: str) -> Response:
+    """A POST, as to the demonstration's rehearsal."""
+
+    def action(asked: str) -> tuple[int, dict[str, object]]:
+        how = read_arguments(asked, ("how",)).get("how", "")
+        return (202, {"how": how}) if how else (409, {"error": "one is under way"})
+
+    house = Routes(FakeView(), lambda _: ("", b""), {"/api/v1/failover": action})
+    return house.answer(Request("POST", "/api/v1/failover", query, deliberate=True))
+
+
+def test_what_a_post_starts_says_what_is_wrong_as_all_errors_do() -> None:
+    assert (act("how=kill").status, body(act("how=kill"))) == (202, {"how": "kill"})
+    assert body(act("")) == {"status": 409, "error": "one is under way"}
+    wrong = {"status": 400, "error": "unknown argument 'what': allowed here: how"}
+    assert body(act("how=kill&what=all")) == wrong
+    assert act("how=kill&what=all").status == 400
 
 
 PARTS = [
