@@ -25,6 +25,7 @@ from pyproxy.app import App
 from pyproxy.config import Config, ConfigError
 from pyproxy.config_file import parse
 from pyproxy.event_loop import run_in_loop
+from pyproxy.exit_codes import DONE, WRONG
 from pyproxy.lab import binaries
 from pyproxy.lab.cluster import SUPERUSER, Cluster, ClusterError, Programs
 from pyproxy.lab.order import KEPT, Order, Place, url
@@ -156,7 +157,7 @@ def _serve_order(order: Order, folder: Path) -> int:
         *(OSError, ValueError, yaml.YAMLError),
     ) as error:
         _answer({"error": str(error)})
-        return 2
+        return WRONG
     finally:
         if cluster is not None:
             cluster.kill()
@@ -180,7 +181,7 @@ async def _serve(config: Config, database: Upstream, admin: str) -> int:
         await asyncio.to_thread(sys.stdin.read)
     finally:
         await app.stop()
-    return 0
+    return DONE
 
 
 def _answer(fields: dict[str, object]) -> None:
