@@ -156,8 +156,6 @@ async def of_statements(dsn: str) -> Recording:
             )
     except TimeoutError:
         raise SourceError(f"{join(host, port)} did not answer within {PATIENCE:g} s") from None
-    except ConnectionRefusedError:
-        raise SourceError(f"{join(host, port)} refuses connections: is a database there?") from None
     stream = connected.stream
     try:
         schemas = await ask(stream, _SCHEMA, connected.parameters)

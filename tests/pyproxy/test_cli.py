@@ -95,7 +95,7 @@ def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (
             "audit --pg-stat-statements postgresql://u@127.0.0.1:1/d",
-            "audit: 127.0.0.1:1 refuses connections: is a database there?",
+            "audit: the database: 127.0.0.1:1: Connection refused",
         ),
         ("lab run pinning --log folder", ": folder: Is a directory"),
         ("demo --data-dir text", "demo: text: File exists"),
