@@ -81,7 +81,8 @@ class Old:
             self._flush(peer, REFUSAL)
             self.together = False
         else:
-            said = {b"P": message(b"1"), b"B": message(b"2"), b"C": message(b"3")}
+            described = message(b"t", b"\0\0") + message(b"n")
+            said = {b"P": message(b"1"), b"B": message(b"2"), b"C": message(b"3"), b"D": described}
             self._unsaid[peer] += said.get(tag, message(b"C", b"INSERT 0 1\0"))
 
     def _query(self, peer: Peer, body: bytes) -> None:
