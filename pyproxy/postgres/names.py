@@ -35,6 +35,8 @@ _OURS_AT_FIRST: Final = re.compile(OUR_LIKE)
 _FORMER_LIMIT: Final = 64
 # protocol_violation: what PostgreSQL calls a message that it could not read.
 _MALFORMED: Final = b"08P01"
+# character_not_in_repertoire: a text that is none in the client's encoding, for one.
+_NOT_IN_ENCODING: Final = b"22021"
 # Of a longer name PostgreSQL takes the beginning (NAMEDATALEN; the hash of prepare.c).
 _LONGEST_NAME: Final = 63
 
@@ -155,7 +157,9 @@ class Names:
             # A name that we thought taken was free: what we believe of this server is wrong.
             server.statements.forget_all()
 
-    def discarded(self, server: ServerConnection, entries: list[Owed]) -> None:
+    def discarded(
+        self, server: ServerConnection, entries: list[Owed], sqlstate: bytes = b""
+    ) -> None:
         """The server failed in the first of these entries and discards the others: undo them."""
         for index in range(len(entries) - 1, -1, -1):
             entry = entries[index]
@@ -164,7 +168,8 @@ class Names:
                 if isinstance(entry, Forgetting):
                     self.restore(entry)
                 if isinstance(entry, Step):
-                    self._undo(server, entry, failed=index == 0)
+                    failed = index == 0 and not _is_unreadable(entry, sqlstate)
+                    self._undo(server, entry, failed=failed)
                 elif isinstance(entry, Learning):
                     # What it would have told of is not known to be what it should.
                     server.statements.forget(entry.statement)
@@ -344,6 +349,14 @@ class Names:
         if len(self._former) >= _FORMER_LIMIT:
             self._former.clear()
         self._former[statement.server_name] = name
+
+
+def _is_unreadable(step: Step, sqlstate: bytes) -> bool:
+    """Has PostgreSQL failed to read the text of this Parse, before it did anything for it?"""
+    statement = step.statement
+    if sqlstate != _NOT_IN_ENCODING or statement is None:
+        return False
+    return not statement.definition.partition(b"\0")[0].isascii()
 
 
 def own_name(name: bytes) -> bytes:

@@ -472,7 +472,7 @@ class Relay(RefusedWrites):
         if whole and self.naming is not None:
             failed = owed[0] if owed else None
             renamed = self.naming.in_its_words(server, data[pos:limit], sqlstate, failed)
-        self._discarded(server, server.conversation.error(sqlstate))
+        self._discarded(server, server.conversation.error(sqlstate), sqlstate)
         if server.conversation.perhaps:
             server.retiring = (
                 server.retiring or "a Sync ahead of a failed COPY may be answered late"
@@ -481,6 +481,6 @@ class Relay(RefusedWrites):
             self.naming.failed(server, sqlstate)
         return renamed
 
-    def _discarded(self, server: ServerConnection, entries: list[Owed]) -> None:
+    def _discarded(self, server: ServerConnection, entries: list[Owed], why: bytes = b"") -> None:
         if entries and self.naming is not None:
-            self.naming.discarded(server, entries)
+            self.naming.discarded(server, entries, why)

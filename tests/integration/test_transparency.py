@@ -108,6 +108,13 @@ FOUND = {
         Step((Raw(message(b"P", b"\0SELECT 8\0\0\0x")), Bind(), Execute(), Sync())),
         Step((Bind(), Execute(), Sync())),
     ),
+    "a Parse that cannot be read drops no statement": (
+        Step((Parse("", "SELECT 7"), Sync())),
+        Step((Raw(message(b"P", b"\0SELECT '\xff'\0\0\0")), Sync())),
+        Step((Bind(), Execute(), Sync())),
+        Step((Parse("", "SELECT E'\\xff'"), Sync())),
+        Step((Bind(), Execute(), Sync())),
+    ),
     "a Query that is none drops no statement": (
         Step((Parse("", "SELECT 7"), Sync())),
         Step((Raw(message(b"Q", b"SELECT 8\0more")), Sync())),
