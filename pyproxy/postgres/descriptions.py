@@ -19,6 +19,13 @@ from protocol.postgres.sqlstate import FEATURE_NOT_SUPPORTED
 # A column in a RowDescription: name, table and number there, type and typmod, format. Which table
 # it is may change (equalRowTypes in src/backend/access/common/tupdesc.c).
 _COLUMN: Final = re.compile(rb"([^\0]*\0).{6}(.{10}).{2}", re.DOTALL)
+# What a query begins with, behind blanks, comments and parentheses. The quantifiers are possessive:
+# they try nothing twice, however a text is made.
+_QUERY: Final = re.compile(
+    rb"(?>\s++|--[^\r\n]*+|/\*.*?\*/|\()*+"
+    rb"(?:SELECT|INSERT|UPDATE|DELETE|MERGE|VALUES|WITH|TABLE)\b",
+    re.DOTALL | re.IGNORECASE,
+)
 _COUNT_SIZE: Final = 2
 _TYPE_SIZE: Final = 4
 _DIGEST_SIZE: Final = 16
@@ -34,6 +41,14 @@ _CHANGED: Final = backend.ErrorResponse(
         (ord("R"), _ROUTINE),
     )
 ).encode()
+
+
+def keeps_columns(text: bytes) -> bool:
+    """Is it a query? Of a utility command (FETCH, SHOW) PostgreSQL finds the columns when it runs.
+
+    They are what they are then, and no error (plancache.c, StmtPlanRequiresRevalidation).
+    """
+    return _QUERY.match(text) is not None
 
 
 def describe(parameters: bytes, row: bytes) -> bytes:

@@ -16,7 +16,7 @@ from protocol.postgres.conversation import CLOSE, DESCRIBE, EXECUTE, PARSE, Conv
 from protocol.postgres.framing import HEADER
 from pyproxy.metrics.counters import ProxyCounters
 from pyproxy.pinning.classifier import Classifier, Verdict
-from pyproxy.postgres.descriptions import describe, types_in
+from pyproxy.postgres.descriptions import describe, keeps_columns, types_in
 
 # What our names on the servers begin with; no name of a client is ever sent with this prefix.
 PREFIX: Final = b"pyproxy_"
@@ -85,6 +85,8 @@ class Statement:
         forms = self._forms
         if forms is None:
             forms = self._forms = {}
+        if row and not keeps_columns(self.definition):
+            row = b""
         told = parameters + row
         form = forms.get(told)
         if form is None:

@@ -90,6 +90,18 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize("sql", ["FETCH 1 FROM later", "SHOW work_mem"])
+def test_a_utility_command_has_the_columns_that_it_finds(place: Postgres | Proxy, sql: str) -> None:
+    """A cursor that is not there yet has none, and it is no error that it has some later."""
+    with place.wire() as client:
+        assert not errors_of(client.ask(*prepared("s", sql)))
+        with elsewhere(place):
+            client.query("BEGIN; DECLARE later CURSOR FOR SELECT 258")
+            replies = client.ask(*executed("s", binary=False))
+            assert [r.body[6:] for r in replies if r.tag == "D"] in ([b"258"], [b"4MB"])
+            client.query("ROLLBACK")
+
+
 def play(place: Postgres | Proxy, postgres: Postgres, case: str, name: str) -> list[list[str]]:
     """A client's replies: it executes, elsewhere and at home, and so again when it has reparsed."""
     sql, values, ddl = CASES[case]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pyproxy.postgres.descriptions import describe, types_in
+from pyproxy.postgres.descriptions import describe, keeps_columns, types_in
 from pyproxy.postgres.relay import Relay
 from pyproxy.postgres.short_walk import ShortWalk
 from tests.support.messages import message
@@ -51,6 +51,27 @@ REFUSED = message(
 def typed(name: bytes, *types: int) -> bytes:
     """The Parse of SQL, with the types of its parameters."""
     return message(b"P", name + b"\0" + SQL + struct.pack(f"!xH{len(types)}I", len(types), *types))
+
+
+@pytest.mark.parametrize(
+    ("text", "keeps"),
+    [
+        (b"SELECT 1", True),
+        (b"-- one\n /* two */ (\n(values (1)))", True),
+        (b"With a AS (SELECT 1) TABLE a", True),
+        (b"FETCH 1 FROM c", False),
+        (b"show work_mem", False),
+        (b"SELECTED", False),
+        (b"-- SELECT", False),
+        (b"/* SELECT", False),
+        (b"", False),
+        (b"-- " * 100_000, False),
+        (b"/**/" * 100_000 + b"/*", False),
+        (b"\xff", False),
+    ],
+)
+def test_only_queries_keep_their_columns(text: bytes, keeps: bool) -> None:
+    assert keeps_columns(text) is keeps
 
 
 ANEW = CLOSE + typed(NAME, 23) + ASKED + FLUSH
