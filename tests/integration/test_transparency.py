@@ -13,9 +13,11 @@ import pytest
 
 from tests.support.messages import (
     Bind,
+    Bloated,
     Close,
     Describe,
     Execute,
+    Flush,
     Parse,
     Query,
     Raw,
@@ -95,11 +97,11 @@ FOUND = {
         Step((Close("S", "client_pyproxy_1"), Bind("", "pyproxy_1"), Execute(), Sync())),
         Step((Bind("", "client_pyproxy_1"), Sync())),
     ),
-    "a Sync with a body": (Step((Raw(message(b"S", b"x")), Query("SELECT 7"))),),
+    "a Sync with a body": (Step((Bloated(Sync(), b"x"), Query("SELECT 7"))),),
     "a Flush with a body": (
-        Step((Raw(message(b"H", b"x")), Parse("", "SELECT 7"), Sync())),
+        Step((Bloated(Flush(), b"x"), Parse("", "SELECT 7"), Sync())),
         Step((Query("BEGIN"),)),
-        Step((Raw(message(b"H", b"x")), Parse("", "SELECT 7"), Sync())),
+        Step((Bloated(Flush(), b"x"), Parse("", "SELECT 7"), Sync())),
     ),
     "a Parse that is cut short drops no statement": (
         Step((Parse("", "SELECT 7"), Sync())),
@@ -117,7 +119,7 @@ FOUND = {
     ),
     "a Query that is none drops no statement": (
         Step((Parse("", "SELECT 7"), Sync())),
-        Step((Raw(message(b"Q", b"SELECT 8\0more")), Sync())),
+        Step((Bloated(Query("SELECT 8"), b"more"), Sync())),
         Step((Bind(), Execute(), Sync())),
     ),
     "a name longer than PostgreSQL's": (

@@ -167,6 +167,17 @@ class Raw(NamedTuple):
         return self.data
 
 
+class Bloated(NamedTuple):
+    """A message with more in it than it may have."""
+
+    message: Sync | Flush | Query
+    more: bytes
+
+    def encode(self) -> bytes:
+        data = self.message.encode()
+        return message(data[:1], data[5:] + self.more)
+
+
 def startup(parameters: dict[str, str], version: tuple[int, int] = (3, 0)) -> bytes:
     """The first packet of a plain connection."""
     body = struct.pack("!HH", *version)
