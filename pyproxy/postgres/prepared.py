@@ -193,8 +193,6 @@ class Naming(Names):
             return None
         sent_name = data[start:nul]
         name = known_as(sent_name)
-        if self._must_wait(conversation, name):
-            return STALL
         server_name, ahead = self._resolve(server, name)
         if server_name is None:
             return ahead, -1
@@ -218,8 +216,6 @@ class Naming(Names):
             conversation.extended(OWED_DESCRIBE)
             return None
         name = known_as(data[pos + 6 : nul])
-        if self._must_wait(conversation, name):
-            return STALL
         server_name, ahead = self._resolve(server, name)
         if server_name is None:
             return ahead, -1
@@ -401,9 +397,12 @@ class Naming(Names):
     def _resolve(self, server: ServerConnection, name: bytes) -> tuple[bytes | None, bytes]:
         """The name on the server, and what has to be sent ahead for it to be there.
 
-        No name: the message has to wait for the answer to that. `_NOBODY`: it must fail.
+        No name: the message has to wait, for the answer to that or to what was sent before.
+        `_NOBODY`: it must fail.
         """
         self.moved = False
+        if self._must_wait(server.conversation, name):
+            return None, b""
         statement = self.names.get(name)
         awaited = self._awaited
         if statement is not None and statement.verdict is CLEAN and awaited is None:
