@@ -31,6 +31,7 @@ from typing import Final
 
 from pyproxy.lab import ownership
 from pyproxy.lab.ownership import Owner
+from pyproxy.lab.segments import remove_segment
 
 SUPERUSER: Final = "postgres"
 START_TIMEOUT: Final = 60.0
@@ -291,6 +292,7 @@ class Cluster:
                 if process.returncode is None:
                     signal_all(process.pid, signal.SIGKILL)
                     process.wait()
+                remove_segment(self.data)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from pyproxy.lab.cluster import ClusterError, signal_all
+from pyproxy.lab.segments import remove_segment
 
 LOCK: Final = "in-use"
 
@@ -72,6 +73,7 @@ def end_servers(folder: Path) -> None:
             data = file.parent.resolve()
             if pid > 1 and data in (Path(word).resolve() for word in _command(pid)):
                 signal_all(pid, signal.SIGKILL)
+                remove_segment(data)
                 # For the next one it would run as long as nobody has asked how it ended.
                 file.unlink()
 

@@ -24,6 +24,7 @@ import yaml
 
 from pyproxy.lab import binaries
 from pyproxy.lab.cluster import free_port, signal_all
+from pyproxy.lab.segments import remove_segment
 from tests.support.postgres import PASSWORD
 
 AS_NOBODY = ["unshare", "--user", "--map-user=65534", "--map-group=65534"]
@@ -82,6 +83,7 @@ class Node:
         pid_file = self._folder / "data" / "postmaster.pid"
         with contextlib.suppress(OSError, IndexError, ValueError):
             signal_all(int(pid_file.read_text().split()[0]), signal.SIGKILL)
+            remove_segment(pid_file.parent)
 
     def _settings(self, etcd: int) -> dict[str, Any]:
         parameters = {
