@@ -1,7 +1,8 @@
 """A session's connection to its client: when it is read, what is written to it, how it ends.
 
-Each side that takes no more stops the reading of the other. Who has said Terminate is still told
-what it has asked before, as PostgreSQL does, which reads it when it is done with that: `_leaving`.
+Each side that takes no more stops the reading of the other. Who has said Terminate, or has sent
+what is no message, is still told what it has asked before, as PostgreSQL does, which reads it
+when it is done with that: `_leaving`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class ClientSide(asyncio.Protocol, ABC):
 
     __slots__ = (
         "_blocked",
+        "_last_words",
         "_leaving",
         "_patience",
         "ended",
@@ -42,8 +44,10 @@ class ClientSide(asyncio.Protocol, ABC):
         self.server: ServerConnection | None = None
         # The client takes no more at the moment.
         self._blocked = False
-        # It has said goodbye; its last requests run to their end.
+        # It is read no further; its last requests run to their end.
         self._leaving = False
+        # What it is told behind them.
+        self._last_words = b""
         # When it is cut off if it takes nothing of the last answers.
         self._patience: asyncio.TimerHandle | None = None
         self.ended = False
@@ -105,7 +109,7 @@ class ClientSide(asyncio.Protocol, ABC):
         """Has it said Terminate, and nobody has come to read that yet?"""
 
     def _stay(self, server: ServerConnection) -> None:
-        """It has said Terminate: stay until its last requests are answered."""
+        """It is read no further: stay until its last requests are answered."""
         self._leaving = True
         if self._blocked:
             self._lose_patience()
@@ -117,7 +121,10 @@ class ClientSide(asyncio.Protocol, ABC):
         self._patience = loop.call_later(LINGER, self.transport.abort)
 
     def _part(self) -> None:
-        """Close, behind what was said."""
+        """Close, behind what was said and the last words."""
+        if self._last_words:
+            self._send(self._last_words)
+            self._last_words = b""
         self.endpoint.turn.flush()
         part_with(self.transport, LINGER)
 

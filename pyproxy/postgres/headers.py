@@ -73,8 +73,15 @@ def check_request(tag: int, length: int) -> ProxyError | None:
     if 4 <= length <= limit:
         return None
     if not limit:
-        return errors.protocol_violation(f"invalid frontend message type {tag}")
+        return check_tag(tag)
     return errors.protocol_violation(f"invalid message length {length} of {chr(tag)!r}")
+
+
+def check_tag(tag: int) -> ProxyError | None:
+    """The same of a message's first byte: PostgreSQL looks at it before it waits for more."""
+    if tag in _LIMITS:
+        return None
+    return errors.protocol_violation(f"invalid frontend message type {tag}")
 
 
 def reply_streams(tag: int, length: int, here: int) -> bool:

@@ -41,7 +41,13 @@ from protocol.postgres.errors import ProtocolError
 from protocol.postgres.framing import read_header
 from pyproxy import errors
 from pyproxy.errors import ProxyError
-from pyproxy.postgres.headers import SMALL_MESSAGE, STREAMED, check_request, reply_streams
+from pyproxy.postgres.headers import (
+    SMALL_MESSAGE,
+    STREAMED,
+    check_request,
+    check_tag,
+    reply_streams,
+)
 from pyproxy.postgres.names import Forgetting
 from pyproxy.postgres.parameters import reported_application_name
 from pyproxy.postgres.refused_writes import SETTING, RefusedWrites, kept, refuses
@@ -139,11 +145,13 @@ class Relay(RefusedWrites):
             self._passing = pos - size
             self._passing_dropped = keep > size
             pos = size
+        elif pos < size < pos + 5:
+            problem = check_tag(data[pos])
         self._send_up(data, keep, pos, out)
         if self.server is not None and pos:
             kept(self.server, data, pos)
         if problem is not None:
-            self.end(problem, problem.message)
+            self._rejected(problem)
         elif terminated:
             self._terminated()
         else:
@@ -300,8 +308,11 @@ class Relay(RefusedWrites):
         if self.server is not server:
             return
         if self.ended:
-            if self._leaving and conversation.copying:
-                # Nobody will feed it: PostgreSQL fails a COPY at Terminate.
+            if self._leaving and (
+                conversation.copying or (conversation.unsynced and not conversation.owed)
+            ):
+                # Nobody will feed or end it: PostgreSQL fails a COPY, and a pipeline, with its
+                # client.
                 self._abandon(server)
             elif self._leaving and (conversation.settled or conversation.skipping):
                 # An error may have made the server discard all that was to come, up to a Sync that

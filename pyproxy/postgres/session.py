@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 # or Parse that is judged as a whole. A longer one, many times PIN-ALL-01's 16 kB, streams through.
 HOLD_LIMIT: Final = 256 * 1024
 
+_FLUSH: Final = frontend.Flush().encode()
 _RESET_APPLICATION_NAME: Final = frontend.Query(b"RESET application_name").encode()
 
 
@@ -167,7 +168,7 @@ class Session(ClientSide):
             # Its last requests run all the same, and then it ends.
             return
         self.endpoint.log.client_channel_closed(self.id)
-        self._end(requests_stand=False)
+        self._end(stays=False)
 
     def _goodbye_waits(self) -> bool:
         """Is there a Terminate behind the last of what is held back?"""
@@ -332,19 +333,33 @@ class Session(ClientSide):
             return
         self.endpoint.log.client_closed_by_proxy(self.id, why)
         if error is not None and (self.server is None or not self.server.passing):
-            self._send(error.response())
+            self._last_words = error.response()
         self._part()
-        self._end(requests_stand=False)
+        self._end(stays=False)
 
     def _terminated(self) -> None:
-        """The client has said Terminate: what it asked for before still runs, and is answered."""
+        """The client has said Terminate."""
         self.endpoint.log.client_requested_close(self.id)
+        server = self.server
+        self._leave(stays=server is not None and not server.conversation.unsynced)
+
+    def _rejected(self, error: ProxyError) -> None:
+        """The client has sent what is no message."""
+        self.endpoint.log.client_closed_by_proxy(self.id, error.message)
+        self._last_words = error.response()
+        if self.server is not None and self.server.conversation.unsynced:
+            # PostgreSQL's own words would bring the answers with them.
+            self.server.send(_FLUSH)
+        self._leave(stays=True)
+
+    def _leave(self, *, stays: bool) -> None:
+        """Read the client no further: what it asked for before still runs, and is answered."""
         self.endpoint.turn.flush()
-        self._end(requests_stand=True)
+        self._end(stays=stays)
         if not self._leaving:
             self._part()
 
-    def _end(self, *, requests_stand: bool) -> None:
+    def _end(self, *, stays: bool) -> None:
         self.ended = True
         self._tail = None
         endpoint = self.endpoint
@@ -358,10 +373,8 @@ class Session(ClientSide):
         conversation = server.conversation
         if (conversation.settled or conversation.skipping) and not self._passing:
             self._give_back(server)
-        elif requests_stand and not (
-            conversation.unsynced or conversation.copying or self._passing
-        ):
-            # PostgreSQL reads Terminate after what came before it: let that run to its end.
+        elif stays and conversation.owed and not (conversation.copying or self._passing):
+            # PostgreSQL reads a message after what came before it: let that run to its end.
             self._stay(server)
         else:
             self._abandon(server)
@@ -369,6 +382,9 @@ class Session(ClientSide):
     def _abandon(self, server: ServerConnection) -> None:
         """The client has ended in the middle of a request: so does the request."""
         self.server = None
+        if server.passing:
+            # Words of ours would be taken for the rest of the server's message.
+            self._last_words = b""
         self._part_if_leaving()
         self.endpoint.log.closed_mid_request(self.id, server.id)
         server.home.cut(server, "its client was closed in the middle of a request")
@@ -400,6 +416,8 @@ class Session(ClientSide):
         # What was held back for an answer of it stands in no line.
         self._held = False
         if self.ended:
+            if server.fatal or server.passing:
+                self._last_words = b""
             self._part_if_leaving()
             return
         server.target.sessions_lost += 1

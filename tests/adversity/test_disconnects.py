@@ -11,7 +11,16 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.messages import Bind, CopyData, Execute, Flush, Parse, Query, Sync
+from tests.support.messages import (
+    Bind,
+    CopyData,
+    Execute,
+    Flush,
+    Parse,
+    Query,
+    Sendable,
+    Sync,
+)
 from tests.support.postgres import Postgres, temporary_folder
 from tests.support.proxy import Proxy, start_proxy
 from tests.support.wire import Wire
@@ -154,6 +163,49 @@ def test_what_was_asked_before_terminate_still_runs(postgres: Postgres, narrow: 
         wire.terminate()
         with narrow.wire() as other:
             assert other.value("SELECT count(*) FROM a_left") == "1"
+
+
+CALL = (Parse("", "SELECT 2"), Bind(), Execute())
+BIG = "SELECT repeat('x', 999) FROM generate_series(1, 20000)"
+ASKED: dict[str, tuple[Sendable, ...]] = {
+    "nothing": (),
+    "queries": (Query("SELECT 1"), Query("SELECT 2"), Query("SELECT 1/0")),
+    "a query that takes a while": (Query("SELECT 1"), Query("SELECT pg_sleep(0.2)")),
+    "a big result": (Query(BIG),),
+    "a transaction": (Query("BEGIN"), Query("INSERT INTO a_left VALUES (4)")),
+    "a pipeline": (*CALL, Sync(), *CALL, Sync()),
+    "a pipeline without its Sync": (*CALL, Sync(), *CALL, *CALL),
+    "one whose answers have come": (*CALL, Flush()),
+    "one that has failed": (*CALL, Bind("", "nothing"), *CALL),
+    "a name for each": (Parse("a", "SELECT 3"), Bind("", "a"), Execute(), Sync(), *CALL),
+    "a COPY": (Query("COPY a_left FROM STDIN"), CopyData(b"5\n")),
+}
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.1])
+@pytest.mark.parametrize("asked", ASKED)
+def test_what_was_asked_before_a_bogus_message_is_answered(
+    postgres: Postgres, narrow: Proxy, asked: str, pause: float
+) -> None:
+    """Lesson 30, as PostgreSQL does: it reads a message when it is done with what came before."""
+    heard = []
+    with postgres.wire() as direct:
+        direct.query("DROP TABLE IF EXISTS a_left; CREATE TABLE a_left (n int)")
+        for place in (postgres, narrow):
+            with place.wire() as offender:
+                offender.send(*ASKED[asked])
+                time.sleep(pause)
+                offender.send(b"!\0\0\0\4")
+                replies = offender.read_to_end()
+            # Of a COPY it says that it is one, and it is at a loss then.
+            ended = [r for r in replies if r.tag == "E"][-1]
+            assert (ended.fields["S"], ended.fields["C"]) == ("FATAL", "08P01")
+            told = [str(r) for r in replies if r is not ended]
+            heard.append([line for line in told if asked != "a COPY" or "08P01" not in line])
+        with narrow.wire() as other:
+            assert other.value("SELECT 1") == "1"
+        assert direct.value("SELECT count(*) FROM a_left") == "0"
+    assert heard[1] == heard[0]
 
 
 KILLED = """

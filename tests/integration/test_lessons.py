@@ -308,7 +308,9 @@ def test_lesson_29_an_unread_answer_is_nobody_elses(pair: tuple[Wire, Wire], nar
         assert other.query("SELECT 'mine'") == [("mine",)]
 
 
-@pytest.mark.parametrize("bogus", [b"!\0\0\0\4", b"Q\0\0\0\2", b"Q\xff\xff\xff\xff", b"\0\0\0\0\0"])
+@pytest.mark.parametrize(
+    "bogus", [b"!", b"!\0\0\0\4", b"Q\0\0\0\2", b"Q\xff\xff\xff\xff", b"\0\0\0\0\0"]
+)
 def test_lesson_30_a_bogus_message_ends_only_its_sender(
     pair: tuple[Wire, Wire], narrow: Proxy, bogus: bytes
 ) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from tests.support.messages import (
     Bind,
     Bloated,
+    Bogus,
     Close,
     CopyDone,
     CopyFail,
@@ -30,8 +31,9 @@ from tests.support.messages import (
     Sync,
 )
 
-# What answers each message, by the tag of the message; of several, any one.
-_ANSWERS = {"P": "1", "B": "2", "C": "3", "D": "Tn", "E": "CIs", "S": "Z", "Q": "Z"}
+# What answers each message, by the tag of the message; of several, any one. After a bogus one there
+# is only the end of the connection.
+_ANSWERS = {"!": "", "P": "1", "B": "2", "C": "3", "D": "Tn", "E": "CIs", "S": "Z", "Q": "Z"}
 _KINDS: dict[type, str] = {
     Parse: "P",
     Bind: "B",
@@ -40,6 +42,7 @@ _KINDS: dict[type, str] = {
     Execute: "E",
     Sync: "S",
     Query: "Q",
+    Bogus: "!",
     FunctionCall: "Q",
     CopyDone: "c",
     CopyFail: "c",
@@ -69,10 +72,10 @@ class Expectation:
             kind = _kind_of(message)
             if not kind:
                 continue
-            if self._copying:
+            if self._copying and kind != "!":
                 # Sync and Flush are passed over while the server takes COPY data.
                 self._copying = kind != "c"
-            elif kind == "S" or not self._failed:
+            elif kind in "S!" or not self._failed:
                 self._owed.append(kind)
                 self._failed = False
         self._pass_over_late_ends()
@@ -80,7 +83,7 @@ class Expectation:
     def received(self, tag: str) -> None:
         """A reply came."""
         head = self._owed[0] if self._owed else ""
-        if tag == "E" and head and head != "Q":
+        if tag == "E" and head and head not in "Q!":
             self._discard_until_sync()
         elif tag == "G":
             self._copy_begins()
@@ -91,14 +94,14 @@ class Expectation:
         self._pass_over_late_ends()
 
     def _discard_until_sync(self) -> None:
-        while self._owed and self._owed[0] != "S":
+        while self._owed and self._owed[0] not in "S!":
             self._owed.popleft()
         self._failed = not self._owed
 
     def _copy_begins(self) -> None:
         """The end of the data may have been sent already, with Syncs before it passed over."""
         self._copying = True
-        while len(self._owed) > 1:
+        while len(self._owed) > 1 and self._owed[1] != "!":
             kind = self._owed[1]
             del self._owed[1]
             if kind == "c":
@@ -113,4 +116,4 @@ class Expectation:
     @property
     def done(self) -> bool:
         """Nothing more comes unless the client says something."""
-        return self._copying or not self._owed
+        return (self._copying and "!" not in self._owed) or not self._owed

@@ -160,6 +160,14 @@ class FunctionCall(NamedTuple):
         return message(b"F", body + struct.pack("!H", self.result_format))
 
 
+class Bogus(NamedTuple):
+    """What is no message: PostgreSQL ends the connection for it."""
+
+    def encode(self) -> bytes:
+        """Return its first byte, which is enough."""
+        return b"!"
+
+
 class Raw(NamedTuple):
     data: bytes
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from tests.support import script_texts as texts
 from tests.support.messages import (
     Bind,
+    Bogus,
     Close,
     CopyData,
     CopyDone,
@@ -111,7 +112,14 @@ class Author:
         polite = rng.random() < 0.8
         cut = rng.choice((1, 2, 3, 5, 7, 11, 64)) if rng.random() < 0.25 else 0
         parting = self._parting() if not polite and rng.random() < 0.6 else ()
+        if rng.random() < 0.08:
+            return Client(self.number, startup, (*steps, self._bogus()), polite=False, cut=cut)
         return Client(self.number, startup, tuple(steps), polite, cut, parting)
+
+    def _bogus(self) -> Step:
+        """No message, behind requests that may lack their end."""
+        messages = self._something()[-1].messages
+        return Step((*messages[: self.rng.randint(0, len(messages))], Bogus()))
 
     def _parting(self) -> tuple[Sendable, ...]:
         """Somewhere in the middle: of a transaction, a message, a pipeline, a result, a COPY."""

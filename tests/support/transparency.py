@@ -218,6 +218,10 @@ def normal(reply: Reply, oids: dict[int, int]) -> str:
         return f"A {reply.body[4:]!r}"
     if reply.tag in "EN":
         fields = reply.fields
+        if fields.get("M", "").startswith("invalid frontend message type"):
+            # Ours is no line of PostgreSQL's source.
+            for place in "FLR":
+                fields.pop(place, None)
         fields["M"] = re.sub(r"\b(PID|process|pg_temp_|OID) ?\d+", r"\1 #", fields.get("M", ""))
         if fields.get("C") == IN_FAILED_TRANSACTION:
             # Which message was refused: a Parse sent ahead of a Bind may have been the first.
