@@ -168,7 +168,7 @@ class Names:
                 if isinstance(entry, Forgetting):
                     self.restore(entry)
                 if isinstance(entry, Step):
-                    failed = index == 0 and not _is_unreadable(entry, sqlstate)
+                    failed = index == 0 and not _is_unreadable(server, entry, sqlstate)
                     self._undo(server, entry, failed=failed)
                 elif isinstance(entry, Learning):
                     # What it would have told of is not known to be what it should.
@@ -205,7 +205,11 @@ class Names:
         query = next(owed)
         if isinstance(query, Forgetting):
             self.restore(query)
-        elif isinstance(query, Step) and query.kind == QUERY and sqlstate == _MALFORMED:
+        elif (
+            isinstance(query, Step)
+            and query.kind == QUERY
+            and (sqlstate == _MALFORMED or _is_unreadable(server, query, sqlstate))
+        ):
             # It was no query: what a query drops is still there.
             self._put_back_unnamed(query.previous, owed)
 
@@ -351,12 +355,20 @@ class Names:
         self._former[statement.server_name] = name
 
 
-def _is_unreadable(step: Step, sqlstate: bytes) -> bool:
-    """Has PostgreSQL failed to read the text of this Parse, before it did anything for it?"""
+def _is_unreadable(server: ServerConnection, step: Step, sqlstate: bytes) -> bool:
+    """Has PostgreSQL failed to read the text of a Parse or Query, before it did anything for it?"""
     statement = step.statement
     if sqlstate != _NOT_IN_ENCODING or statement is None:
         return False
-    return not statement.definition.partition(b"\0")[0].isascii()
+    text = statement.definition.partition(b"\0")[0]
+    if server.parameters.get("client_encoding") != "UTF8":
+        return not text.isascii()
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return True
+    # What its literals stand for was none.
+    return False
 
 
 def own_name(name: bytes) -> bytes:

@@ -252,14 +252,20 @@ class Naming(Names):
         return close_message(_NOBODY), end
 
     def query(self, server: ServerConnection, *, deallocates_all: bool = False) -> None:
-        """Query, which drops the unnamed statement (PostgreSQL manual, "Extended Query")."""
+        """Query, which drops the unnamed statement (PostgreSQL manual, "Extended Query").
+
+        `server.asked` is its text.
+        """
         conversation = server.conversation
         if deallocates_all:
             self._latest_unnamed = self._forget_all(conversation, QUERY)
         elif self.without_unnamed:
             conversation.query(OWED_QUERY)
         else:
-            step = Step(QUERY, False, b"", None, previous=self.unnamed)
+            # Its text matters where it may be that PostgreSQL cannot even read it.
+            text = server.asked
+            asked = None if text.isascii() else Statement(b"", text, CLEAN)
+            step = Step(QUERY, False, b"", asked, previous=self.unnamed)
             step.segment = conversation.segment
             self._latest_unnamed = step
             conversation.query(step)

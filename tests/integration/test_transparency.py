@@ -122,6 +122,14 @@ FOUND = {
         Step((Bloated(Query("SELECT 8"), b"more"), Sync())),
         Step((Bind(), Execute(), Sync())),
     ),
+    "a Query that cannot be read drops no statement": (
+        Step((Parse("", "SELECT 7"), Sync())),
+        Step((Query("SELECT '\udcff'"),)),
+        Step((Bind(), Execute(), Sync())),
+        Step((Query("SELECT '\udcff'"), Bind(), Execute(), Sync())),
+        Step((Query("SELECT 'ü', E'\\xff'"), Sync())),
+        Step((Bind(), Execute(), Sync())),
+    ),
     "a name longer than PostgreSQL's": (
         Step((Parse(LONG, "SELECT 7"), Sync())),
         Step((Bind("", LONG[:63]), Execute(), Parse(LONG + "er", "SELECT 8"), Sync())),

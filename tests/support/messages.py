@@ -26,8 +26,8 @@ def message(tag: bytes, body: bytes = b"") -> bytes:
 
 
 def text(value: str) -> bytes:
-    """The manual's String: ended by a zero."""
-    return value.encode() + b"\0"
+    """The manual's String: ended by a zero. A lone surrogate is a byte that is no UTF-8."""
+    return value.encode("utf-8", "surrogateescape") + b"\0"
 
 
 def _values(values: tuple[bytes | None, ...]) -> bytes:

@@ -125,6 +125,9 @@ ERRORS = (
     "INSERT INTO shared VALUES (1)",
     "COPY nowhere TO STDOUT",
     "SELECT shared.id FROM shared WHERE mood = 'angry'",
+    # No UTF-8, and what is none only when it is understood.
+    "SELECT '\udcff'",
+    "SELECT 'ü', E'\\xff'",
 )
 
 COMMENTS = (
