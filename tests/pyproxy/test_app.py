@@ -196,10 +196,10 @@ async def test_certificates_are_looked_after_while_it_runs(
     tmp_path: Path, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever goes wrong in one look, there is another one."""
-    answers = iter(["no room", "no room yet"])
+    answers = ["no room yet", "no room"]
 
     def renew(_: Encryption) -> list[str]:
-        return [next(answers)]
+        return [answers.pop()]
 
     monkeypatch.setattr(encryption, "RENEWAL", 0.01)
     monkeypatch.setattr(Encryption, "renew", renew)

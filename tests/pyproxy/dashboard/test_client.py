@@ -88,7 +88,7 @@ async def test_a_server_that_drips_is_not_waited_for() -> None:
     async def drip(reader: StreamReader, writer: StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), contextlib.closing(writer):
             while True:
                 writer.write(b" ")
                 await writer.drain()
