@@ -154,6 +154,13 @@ class Conversation:
         return not self.owed and not self.unsynced and not self.copying and not self.skipping
 
     @property
+    def suspended(self) -> bool:
+        """All is answered, and what has begun goes on only if more is sent: copy data, or Sync."""
+        return self.copying or (
+            self.unsynced and all(entry.kind == COPY_END for entry in self.owed)
+        )
+
+    @property
     def awaits_ready(self) -> bool:
         """Is a sync point unanswered? Then `status` is not that of the segment being sent."""
         return any(entry.kind in (SYNC, QUERY, FUNCTION_CALL) for entry in self.owed)

@@ -308,11 +308,8 @@ class Relay(RefusedWrites):
         if self.server is not server:
             return
         if self.ended:
-            if self._leaving and (
-                conversation.copying or (conversation.unsynced and not conversation.owed)
-            ):
-                # Nobody will feed or end it: PostgreSQL fails a COPY, and a pipeline, with its
-                # client.
+            if self._leaving and conversation.suspended:
+                # PostgreSQL fails it with its client.
                 self._abandon(server)
             elif self._leaving and (conversation.settled or conversation.skipping):
                 # An error may have made the server discard all that was to come, up to a Sync that

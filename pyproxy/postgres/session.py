@@ -373,7 +373,7 @@ class Session(ClientSide):
         conversation = server.conversation
         if (conversation.settled or conversation.skipping) and not self._passing:
             self._give_back(server)
-        elif stays and conversation.owed and not (conversation.copying or self._passing):
+        elif stays and not (conversation.suspended or self._passing):
             # PostgreSQL reads a message after what came before it: let that run to its end.
             self._stay(server)
         else:

@@ -14,6 +14,7 @@ import pytest
 from tests.support.messages import (
     Bind,
     CopyData,
+    CopyDone,
     Execute,
     Flush,
     Parse,
@@ -176,6 +177,7 @@ ASKED: dict[str, tuple[Sendable, ...]] = {
     "a pipeline": (*CALL, Sync(), *CALL, Sync()),
     "a pipeline without its Sync": (*CALL, Sync(), *CALL, *CALL),
     "one whose answers have come": (*CALL, Flush()),
+    "one with the end of no copy": (*CALL, CopyDone()),
     "one that has failed": (*CALL, Bind("", "nothing"), *CALL),
     "a name for each": (Parse("a", "SELECT 3"), Bind("", "a"), Execute(), Sync(), *CALL),
     "a COPY": (Query("COPY a_left FROM STDIN"), CopyData(b"5\n")),
