@@ -282,7 +282,7 @@ RULES: Final[dict[str, Rule]] = {
             ours("created a temporary object"),
             _SILENT,
             begins=("create … pg_temp .", "create … schema pg_temp"),
-            says=("into [table] pg_temp .",),
+            says=("into [table] pg_temp .", "into [table] <name> . pg_temp ."),
             advice="Create it in a schema that is there for all sessions",
             ready="CREATE UNLOGGED TABLE app.work (run uuid, …);",
             switch="create_in_pg_temp",
