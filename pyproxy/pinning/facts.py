@@ -222,5 +222,18 @@ def _place(tokens: Sequence[Token], text: str) -> int:
 
 
 def is_clause(tokens: Sequence[Token], index: int) -> bool:
-    """Is the INTO at a place that of a SELECT? INSERT and MERGE have one too."""
-    return index == 0 or tokens[index - 1].text not in ("insert", "merge")
+    """Is the INTO at a place that of a SELECT? INSERT and MERGE have one too.
+
+    In SELECT insert INTO …, and SELECT 1 insert INTO …, that is a column's name: not reserved.
+    """
+    if index == 0 or tokens[index - 1].text not in ("insert", "merge"):
+        return True
+    depth = 0
+    for token in reversed(tokens[: index - 1]):
+        if token.kind == SYMBOL:
+            depth += {")": 1, "(": -1}.get(token.text, 0)
+            if depth < 0 or token.text == ";":
+                return False
+        elif token.kind == WORD and token.text == "select" and not depth:
+            return True
+    return False

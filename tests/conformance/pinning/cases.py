@@ -149,6 +149,8 @@ PINS: dict[str, list[str]] = {
         "SELECT 1 INTO pg_temp_12.t",
         "CREATE FUNCTION \"pg_temp_3\".f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
         "SELECT 1 INTO TABLE pg_temp.t",
+        'SELECT "insert" INTO pg_temp.t FROM (SELECT 1 AS "insert") s',
+        "SELECT insert INTO pg_temp.t FROM (SELECT 1 AS insert) s",
         # With the database, which may be called like a word that has a meaning here.
         "SELECT 1 INTO app.pg_temp.t",
         "SELECT 1 INTO temp.pg_temp.t",

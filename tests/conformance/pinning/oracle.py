@@ -204,7 +204,8 @@ def _function(call: Node) -> Iterator[str]:
         return
     if names[-1] == "set_config":
         arguments = call.get("args", [])
-        if len(arguments) != 3 or not _is_true(arguments[2]):
+        # There is none of any other kind.
+        if len(arguments) == 3 and not _is_true(arguments[2]):
             yield "PIN-PG-10"
     elif names[-1] in _BY_FUNCTION:
         yield _BY_FUNCTION[names[-1]]
