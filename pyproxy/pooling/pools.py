@@ -53,7 +53,8 @@ class PoolLimits:
 class Pools(Generic[S]):
     """The pools of a target.
 
-    `open_server(pool)` starts to open one; it ends in `opened` or `open_failed`, exactly once.
+    `open_server(pool)` starts to open one; it ends in `opened` or one of those beside it, exactly
+    once.
     `close_server(server)` starts to close one; it ends in `closed`, exactly once, as does the
     life of a server that dies by itself. `soon` runs something at the end of the loop's turn.
     """
@@ -219,6 +220,12 @@ class Pools(Generic[S]):
         if error is not None:
             self._dismiss(pool, error)
             pool.retry_at = 0.0
+        self.serve()
+
+    def open_abandoned(self, pool: Pool[S]) -> None:
+        """We have given up opening a server, though nothing was wrong: another may be at once."""
+        pool.opening -= 1
+        self.used -= 1
         self.serve()
 
     def retire(self, pool: Pool[S], server: S, why: str) -> None:

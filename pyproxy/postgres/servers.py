@@ -76,7 +76,6 @@ class Servers:
         tls_context: Callable[[Target], ssl.SSLContext | None],
         on_trouble: Callable[[Target], None],
     ) -> None:
-        loop = asyncio.get_running_loop()
         self.target: Final = target
         # What its servers are lent for, and each that is opened has to prove; "" until known.
         self.role = ""
@@ -91,7 +90,7 @@ class Servers:
         self._tls_context = tls_context
         # Told when a server breaks or cannot be opened: the target may be dead.
         self._on_trouble = on_trouble
-        self._loop = loop
+        self._loop = asyncio.get_running_loop()
         # Tasks under way; the loop itself keeps only weak references.
         self._tasks: set[asyncio.Task[None]] = set()
         # Those of them that open a server; for those in line one that is cancelled is done again.
@@ -119,8 +118,7 @@ class Servers:
         why = self._outdated(settings)
         if why:
             self.expire_servers(why)
-            for task in self._opening:
-                task.cancel()
+            self._abandon_openings()
         self.settings = settings
         self.pools.limits = self._pool_limits()
 
@@ -164,8 +162,7 @@ class Servers:
         """Lend for `role`, after `resume`. Servers of another epoch are not lent again."""
         if (role, epoch) != (self.role, self.epoch):
             self.hold()
-            for task in self._opening:
-                task.cancel()
+            self._abandon_openings()
             self.expire_servers(why := "its target has another role now")
             if role != self.role:
                 self.part_with_keepers(why)
@@ -185,8 +182,7 @@ class Servers:
         """The target has lost its role: end everything that its servers are doing."""
         self.hold()
         self.role = ""
-        for task in self._opening:
-            task.cancel()
+        self._abandon_openings()
         for server in list(self.all):
             self._cut_off(server, why)
 
@@ -206,6 +202,7 @@ class Servers:
     # -- opening -------------------------------------------------------------------------------
 
     def _start(self, pool: Pool[ServerConnection]) -> None:
+        self.target.counters.requests += 1
         task = self._spawn(self._open(pool))
         self._opening.add(task)
         task.add_done_callback(partial(self._was_opening, pool))
@@ -213,13 +210,17 @@ class Servers:
     def _was_opening(self, pool: Pool[ServerConnection], task: asyncio.Task[None]) -> None:
         self._opening.discard(task)
         if task.cancelled():  # Maybe before it has begun.
-            self.pools.open_failed(pool, "it is not wanted any more", None)
-            self._try_again(pool)
+            self.target.counters.setup_failed += 1
+            self.pools.open_abandoned(pool)
+
+    def _abandon_openings(self) -> None:
+        """What is being opened is not what is wanted any more."""
+        for task in self._opening:
+            task.cancel()
 
     async def _open(self, pool: Pool[ServerConnection]) -> None:
         """Open one server for `pool` and tell the pools how it went."""
         target = self.target
-        target.counters.requests += 1
         error: errors.ProxyError | None = None
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):

@@ -166,3 +166,22 @@ async def test_a_connection_that_is_opened_while_the_init_query_changes_has_the_
         lent = await client.server
         assert servers.all == {lent}
         assert list(door.asked.values()) == [[b"SELECT 'old'"], [b"SELECT 'new'"]]
+
+
+async def test_openings_that_are_given_up_are_no_failures_of_the_database(door: Door) -> None:
+    """Who waits need not wait for its next chance, too; and M-10 is the sum of M-17 and M-18."""
+    async with servers_of(door) as (servers, pool):
+        door.opens.clear()
+        clients = [Client() for _ in range(3)]
+        for client in clients:
+            servers.pools.wait(pool, client)
+        await until(lambda: door.database.connections == 3)
+        servers.apply(ServerSettings(init_query="SELECT 'new'"))
+        servers.pools.limits = PLACES
+        await until(lambda: door.database.connections == 6)
+        assert not pool.retry_at
+        door.opens.set()
+        await asyncio.gather(*(client.server for client in clients))
+        counters = servers.target.counters
+        counted = counters.requests, counters.setup_failed, counters.setup_succeeded
+        assert counted == (6, 3, 3)
