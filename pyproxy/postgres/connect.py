@@ -16,6 +16,7 @@ from protocol.postgres.errors import ProtocolError
 from protocol.postgres.md5 import md5_password
 from protocol.postgres.scram import ClientExchange, Salter, salted_password
 from protocol.postgres.startup import StartupMessage
+from pyproxy.metrics.counters import TargetCounters
 from pyproxy.pinning.audit import Row
 from pyproxy.pooling.pool import PoolKey
 from pyproxy.postgres.server import remember
@@ -89,16 +90,19 @@ async def connect(
     context: ssl.SSLContext | None,
     init_query: str,
     look: str = "",
+    counters: TargetCounters | None = None,
 ) -> Connected:
     """Open and log in a connection to `target` for the pool of `key`; run the init query (IQ-01).
 
-    `look` is a query whose one row shows what a session has that nobody has used yet.
+    `look` is a query whose one row shows what a session has that nobody has used yet. `counters`
+    are those of a connection to be lent; one that only asks, as a probe does, counts nowhere.
 
     Updates the target's limits. Raises Refused, OSError or ProtocolError; nothing stays open then.
     """
     config = target.config
     stream, tls = await dial(config.host, config.port, config.tls, context)
-    target.counters.requests_with_tls += tls
+    if counters is not None:
+        counters.requests_with_tls += tls
     try:
         if proof.is_token and not tls:
             raise Refused.with_message(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from protocol.postgres.errors import ProtocolError
 from protocol.postgres.sqlstate import GOING, PASSING
 from pyproxy.logs import EventLog
+from pyproxy.metrics.counters import TargetCounters
 from pyproxy.postgres.connect import Connected, Refused
 from pyproxy.targets.probe import AUTH_FAILURE
 from pyproxy.targets.target import Target
@@ -41,7 +42,7 @@ class Inquiry:
     def __init__(
         self,
         target: Target,
-        connect: Callable[[Target, Pool[ServerConnection]], Awaitable[Connected]],
+        connect: Callable[[Pool[ServerConnection], TargetCounters], Awaitable[Connected]],
         check_role: Callable[[Connected], None],
         shuts_out: Callable[[Refused, Pool[ServerConnection]], bool],
         log: EventLog,
@@ -91,4 +92,5 @@ class Inquiry:
 
     async def _visit(self, pool: Pool[ServerConnection]) -> Connected:
         async with asyncio.timeout(_PATIENCE):
-            return await self._connect(self._target, pool)
+            # It is no request for a connection to be lent: it is counted nowhere (M-10, M-11).
+            return await self._connect(pool, TargetCounters())

@@ -23,7 +23,7 @@ from pyproxy import errors
 from pyproxy.auth.credentials import Credentials
 from pyproxy.auth.role import NoRoleError, Role
 from pyproxy.logs import EventLog
-from pyproxy.metrics.counters import ProxyCounters
+from pyproxy.metrics.counters import ProxyCounters, TargetCounters
 from pyproxy.pinning.audit import LOOK, RELEASE
 from pyproxy.pooling.pool import Pool
 from pyproxy.pooling.pools import PoolLimits, Pools
@@ -106,7 +106,7 @@ class Servers:
         return Pools(
             self._pool_limits(),
             open_server=self._start,
-            close_server=self._close,
+            close_server=ServerConnection.close,
             clock=self._loop.time,
             soon=self.turn.at_end,
         )
@@ -224,7 +224,7 @@ class Servers:
         error: errors.ProxyError | None = None
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                connected = await self._connect(target, pool)
+                connected = await self._connect(pool, target.counters)
             self._check_role(connected)
         except Refused as refused:
             why = refused.message
@@ -275,28 +275,32 @@ class Servers:
         """Serve who waits as soon as `pool` may open a server again."""
         self._loop.call_later(max(pool.retry_at - self._loop.time(), 0) + 0.01, self.pools.serve)
 
-    async def _connect(self, target: Target, pool: Pool[ServerConnection]) -> Connected:
+    async def _connect(self, pool: Pool[ServerConnection], counters: TargetCounters) -> Connected:
         """Log in; once more with a fresh password when the database refuses the known one."""
         user = pool.key.user
         credential = self._credentials.lookup(user)
         if credential is None and self.settings.role and not self._credentials.knows(user):
-            return await self._log_in(target, pool, await self._token(target, user))
+            return await self._log_in(pool, await self._token(user), counters)
         while credential is not None:
             secret = credential.secret
             try:
-                return await self._log_in(target, pool, Proof(secret.password, secret.salted))
+                proof = Proof(secret.password, secret.salted)
+                return await self._log_in(pool, proof, counters)
             except Refused as refused:
                 if refused.sqlstate not in _PASSWORD_REFUSED:
                     raise
                 credential = await self._credentials.reread(user, secret)
                 if credential is None:
                     raise
+                # That attempt has failed, and here comes another one.
+                counters.setup_failed += 1
+                counters.requests += 1
         raise Refused.with_message(self._credentials.why_missing(user))
 
-    async def _token(self, target: Target, user: str) -> Proof:
+    async def _token(self, user: str) -> Proof:
         """A token of the proxy's own, for the database."""
         assert self.settings.role is not None
-        config = target.config
+        config = self.target.config
         try:
             text = await self.settings.role.token(config.host, config.port, user)
         except NoRoleError as error:
@@ -304,15 +308,16 @@ class Servers:
         return Proof(text, is_token=True)
 
     async def _log_in(
-        self, target: Target, pool: Pool[ServerConnection], proof: Proof
+        self, pool: Pool[ServerConnection], proof: Proof, counters: TargetCounters
     ) -> Connected:
         return await connect(
-            target,
+            self.target,
             pool.key,
             proof,
-            context=self._tls_context(target),
+            context=self._tls_context(self.target),
             init_query=self.settings.init_query,
             look=LOOK if self.settings.leak_guard else "",
+            counters=counters,
         )
 
     def _check_role(self, connected: Connected) -> None:
@@ -390,21 +395,15 @@ class Servers:
 
     def reset(self, server: ServerConnection, client: int, log: EventLog) -> None:
         """Undo what a session has changed: the effect of DISCARD ALL, init query again (END-02)."""
-        queries: tuple[str, ...] = ("DISCARD ALL",)
-        if self.settings.init_query:
-            queries += (self.settings.init_query,)
-        self._reset(server, queries, client, log)
+        self._reset(server, self._with_init_query("DISCARD ALL"), client, log)
 
     def look(self, server: ServerConnection, done: Callable[[ServerConnection], None]) -> None:
         """See what a session has left behind, and undo what cannot be seen (leak_guard).
 
         `done` finds what there was in `server.answer`; it has to release the server or reset it.
         """
-        queries: tuple[str, ...] = (RELEASE,)
-        if self.settings.init_query:
-            queries += (self.settings.init_query,)
         server.pool.withdraw(server)
-        server.reset(queries, done, look=0)
+        server.reset(self._with_init_query(RELEASE), done, look=0)
 
     def roll_back(self, server: ServerConnection, client: int, log: EventLog) -> None:
         """Undo an open transaction: nothing else has been changed (END-03)."""
@@ -420,6 +419,10 @@ class Servers:
         if server.key is not None and server.conversation.owed:
             self._spawn(self._cancel(server))
         server.cut(why)
+
+    def _with_init_query(self, sql: str) -> tuple[str, ...]:
+        again = self.settings.init_query
+        return (sql, again) if again else (sql,)
 
     def _reset(
         self, server: ServerConnection, queries: tuple[str, ...], client: int, log: EventLog
@@ -465,9 +468,6 @@ class Servers:
             server.retiring = server.retiring or "a cancel request to it got no answer"
 
     # -- closing -------------------------------------------------------------------------------
-
-    def _close(self, server: ServerConnection, why: str) -> None:
-        server.close(why)
 
     def _closed(self, server: ServerConnection) -> None:
         self.all.discard(server)

@@ -113,7 +113,7 @@ class LeasedServers(Servers):
         self.leased: LeasedPools[ServerConnection] = LeasedPools(
             PoolLimits(0, 0, self.settings.connection_borrow_timeout),
             open_server=self._start,
-            close_server=self._close,
+            close_server=ServerConnection.close,
             clock=self._loop.time,
             want=lambda places: self.lender.send(Want(name, places)),
             give=lambda places: self.lender.send(Gave(name, places)),

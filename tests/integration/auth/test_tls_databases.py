@@ -177,7 +177,27 @@ def test_through_the_proxy(encrypted: Postgres, authority: Authority) -> None:
             assert connection.execute("SELECT repeat(%s, 10)", ("x" * 50_000,)).fetchone() == (
                 "x" * 500_000,
             )
-        assert proxy.metric("pyproxy_database_connection_requests_with_tls_total") >= 1
+        assert proxy.metric("pyproxy_database_connection_requests_with_tls_total") == 1
+
+
+def test_what_only_asks_is_no_request_for_a_connection(encrypted: Postgres) -> None:
+    """M-11 is a part of M-10: the monitor's probes are in neither."""
+    target = {"id": "db-a", "port": encrypted.port, "tls": "require"}
+    with (
+        temporary_folder() as folder,
+        start_proxy(
+            folder,
+            encrypted,
+            target_group={"targets": [target]},
+            monitoring={"user": "app", "secret": "app"},
+        ) as proxy,
+    ):
+        assert proxy.api("targets")["targets"][0]["available"], "it has been probed"
+        with psycopg.connect(proxy.dsn()) as connection:
+            connection.execute("SELECT 1")
+        for name in ("requests", "requests_with_tls", "setup_succeeded"):
+            metric = f"pyproxy_database_connection{'' if 'req' in name else 's'}_{name}_total"
+            assert proxy.metric(metric) == 1, name
 
 
 def test_a_refused_certificate_is_named_in_the_log(encrypted: Postgres, tmp_path: Path) -> None:
