@@ -12,8 +12,8 @@ import asyncio
 import json
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
+from http.client import HTTPException
 from typing import Final, NamedTuple, Protocol, TypeAlias
-from urllib.error import URLError
 
 from pyproxy.auth.access_key import AccessKey
 from pyproxy.auth.policy import Policy, PolicyError, parse
@@ -85,8 +85,8 @@ class MotoKeys:
         try:
             with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:  # noqa: S310 - checked
                 state: object = json.load(response)
-        except (URLError, OSError, ValueError) as error:
-            raise MotoError(str(error)) from None
+        except (OSError, HTTPException, ValueError, RecursionError) as error:
+            raise MotoError(str(error).strip() or type(error).__name__) from None
         if not isinstance(state, Mapping):
             raise MotoError("moto-api/data.json is not an object")
         return state

@@ -82,12 +82,13 @@ def _from_boto3() -> SigningCredentials:
     # A session each time: profiles and roles are resolved and refreshed by it, and an instance's
     # credentials change every few hours.
     import boto3  # noqa: PLC0415 - the extra
-    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
     try:
         found = boto3.session.Session().get_credentials()
         frozen: _BotoCredentials | None = found.get_frozen_credentials() if found else None
-    except BotoCoreError as error:
+    except (BotoCoreError, ClientError) as error:
+        # The latter of a role that may not be assumed.
         raise NoRoleError(f"AWS's credential chain failed: {error}") from None
     if frozen is None:
         raise NoRoleError(

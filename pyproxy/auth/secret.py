@@ -110,7 +110,7 @@ def parse_secret(text: str, where: str) -> Secret:
     """A secret from the JSON that Secrets Manager keeps (AU-10); `where` begins the error."""
     try:
         document: object = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise SecretError(
             f'{where} must be JSON: {{"username": "...", "password": "..."}}'
         ) from None

@@ -65,6 +65,9 @@ class FileSecrets:
             mark = getattr(error, "problem_mark", None)
             place = f"{self.path}:{mark.line + 1}" if mark is not None else str(self.path)
             raise SecretError(f"{place} is not valid YAML") from None
+        except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
+            # 2024-13-45 is a date to PyYAML, and 0x_ a number, until they turn out to be none.
+            raise SecretError(f"{self.path} is not valid YAML; put passwords in quotes") from None
         if not isinstance(document, dict):
             raise SecretError(
                 f"{self.path} must map names of secrets to {{username: ..., password: ...}}"

@@ -10,6 +10,7 @@ next password as AWSPENDING first changes nothing until it is done.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import importlib.util
 import json
@@ -137,7 +138,7 @@ class SignedSecrets:
             ) as response:
                 return _secret_in(_json(response.read(_MAX_ANSWER)), name)
         except HTTPError as error:
-            answer = _json(error.read(_MAX_ANSWER))
+            answer = _json(_body_of(error))
             kind = str(answer.get("__type", f"HTTP status {error.code}")).rpartition("#")[2]
             message = answer.get("message", answer.get("Message", ""))
             raise _refused(name, {"Code": kind, "Message": message}) from None
@@ -189,10 +190,17 @@ def _secret_in(answer: Mapping[str, object], name: str) -> Secret:
     return parse_secret(text, f"secret {name!r}")
 
 
+def _body_of(error: HTTPError) -> bytes:
+    """What it says; nothing if that does not arrive."""
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        return error.read(_MAX_ANSWER)
+    return b""
+
+
 def _json(data: bytes) -> Mapping[str, object]:
     try:
         document: object = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
 

@@ -88,6 +88,10 @@ def test_a_password_is_taken_literally(tmp_path: Path) -> None:
         pytest.param('app: {username: app, password: "a\\0b"}', "NUL", id="NUL"),
         pytest.param("a: 1\nb: {password: corr3ct-horse: x", ":2 is not valid YAML", id="broken"),
         pytest.param("app: !!python/object:x {p: corr3ct-horse}", "not valid YAML", id="object"),
+        pytest.param("app: {username: app, password: 2024-13-45}", "put passw", id="no such date"),
+        pytest.param("app: {username: app, password: 0x_}", "put passwords in", id="no number"),
+        pytest.param("app: !!int corr3ct-horse", "put passwords in quotes", id="no integer"),
+        pytest.param("app: " + "[" * 2000, "not valid YAML", id="very deep"),
     ],
 )
 def test_what_is_wrong_is_said_without_the_password(
