@@ -221,7 +221,12 @@ class Monitor:
             decision = decision._replace(writerless=True, why=elsewhere.WHY)
         self.decision = decision._replace(caught_up=caught_up(reading, decision, seen))
         self._describe(seen)
-        self._carry_out(before, now)
+        try:
+            self._carry_out(before, now)
+        except Exception:
+            # It is not done, so the next look finds it still to be done.
+            self.decision = before
+            raise
         self._keep()
 
     def _carry_out(self, before: Decision, now: float) -> None:

@@ -211,6 +211,25 @@ async def test_a_bug_in_a_probe_does_not_stop_the_watch() -> None:
     await house.monitor.stop()
 
 
+async def test_a_decision_that_could_not_be_carried_out_is_carried_out_later() -> None:
+    """Invariant 10: what fails in one session must not keep the writer's role from all others."""
+    house = House()
+    await house.monitor.start()
+    steer, bugs = house.monitor._steer, [ZeroDivisionError]
+
+    def stumble(decision: Decision, epoch: int) -> None:
+        if decision.writer == "b" and bugs:
+            raise bugs.pop()
+        steer(decision, epoch)
+
+    house.monitor._steer = stumble
+    house.probes["a"].sees = GONE
+    await house.until(lambda: house.steered[-1][0].writer == "b")
+    assert house.bugs == 1
+    assert house.steered[-1][1] == 2
+    await house.monitor.stop()
+
+
 @pytest.mark.parametrize("degraded", [False, True], ids=["well", "degraded"])
 async def test_probes_are_ten_times_as_frequent_while_anything_is_degraded(degraded: bool) -> None:
     house = House()
