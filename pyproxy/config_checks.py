@@ -71,13 +71,13 @@ def _targets(config: Config) -> Found:
             yield f"{path}.tls", "verify-ca needs root_certificate; or use verify-full"
         if not target.host:
             yield f"{path}.host", "it must not be empty: it says where the database is"
-        elif "/" in target.host and not target.host.startswith("/"):
+        elif target.host.count(":") == 1:
+            yield f"{path}.host", "the port has a key of its own, `port`"
+        elif not target.host.startswith("/") and not _is_host(target.host):
             yield (
                 f"{path}.host",
                 "it is neither an address, a host name nor the absolute path of a socket's folder",
             )
-        elif target.host.count(":") == 1:
-            yield f"{path}.host", "the port has a key of its own, `port`"
 
 
 def _names(config: Config) -> Found:
@@ -270,7 +270,10 @@ def _is_url(text: str) -> bool:
 def _is_host(text: str) -> bool:
     if _version(text) is not None:
         return True
-    return text.replace("-", "").replace(".", "").replace("_", "").isalnum()
+    # RFC 1035, "Size limits"; a resolver is not even asked for others.
+    labels = text.removesuffix(".").split(".")
+    letters = text.replace("-", "").replace(".", "").replace("_", "")
+    return letters.isalnum() and all(0 < len(label) < 64 for label in labels)
 
 
 def _version(host: str) -> int | None:

@@ -220,6 +220,9 @@ async def _connect(host: str, port: int) -> socket.socket:
     except socket.gaierror as error:
         # The resolver's own words don't say which name.
         raise OSError(f"{host}: {error.strerror}") from None
+    except UnicodeError:
+        # Too long for a name, when its letters are written in ASCII.
+        raise OSError(f"{host}: this is no host name") from None
     for family, kind, proto, _, address in found:
         sock = socket.socket(family, kind, proto)
         sock.setblocking(False)

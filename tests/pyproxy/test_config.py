@@ -283,6 +283,14 @@ TOGETHER = [
         "extensions[1]: direct_tls is given twice",
     ),
     (SMALLEST + ", http: {host: 'a b'}}", "http.host: it is neither an address nor a host name"),
+    (SMALLEST + ", http: {host: a..b}}", "http.host: it is neither an address nor a host name"),
+    *(
+        (
+            SMALLEST.replace("{id: a}", f"{{id: a, host: '{host}'}}") + "}",
+            "target_group.targets[0].host: it is neither an address, a host name nor the absolute",
+        )
+        for host in ("db..example.com", "db example", "[::1]", "x" * 64)
+    ),
     (
         "{proxy: {auth: [{secret_arn: a}]}, target_group: {targets: [{id: a, host: var/run}]}}",
         "target_group.targets[0].host: it is neither an address, a host name nor the absolute path of",
