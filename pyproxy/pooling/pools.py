@@ -40,6 +40,8 @@ OPENING: Final = 16
 # How long a login waits for its pool's first server where nobody else may wait at all, in seconds.
 LOGIN_PATIENCE: Final = 10.0
 
+_OVERDRAWN: Final = "max_connections_percent allows fewer connections now"
+
 
 @dataclass(frozen=True)
 class PoolLimits:
@@ -142,9 +144,13 @@ class Pools(Generic[S]):
             server.idle_since = self._clock()
             return
         hungry = self._hungry
-        if hungry and not (pool.waiting and len(hungry) == 1) and self._must_yield(pool):
-            self.retire(pool, server, "its place is needed for another pool")
-            return
+        if hungry:
+            if self._overdrawn() > 0:
+                self.retire(pool, server, _OVERDRAWN)
+                return
+            if not (pool.waiting and len(hungry) == 1) and self._must_yield(pool):
+                self.retire(pool, server, "its place is needed for another pool")
+                return
         pool.put_back(server)
         if pool.waiting:
             self._lend_soon()
@@ -244,12 +250,14 @@ class Pools(Generic[S]):
             self.serve()
 
     def care(self) -> None:
-        """Close what is too old or too long idle; call it every second or so."""
+        """Close what is too old, too long idle or too much; call it every second or so."""
         now = self._clock()
         for pool in self._pools.values():
             for server in list(pool.idle):
                 if now - server.born > self._life(server):
                     self.retire(pool, server, "it has reached its maximum lifetime")
+        for pool, server in self._longest_idle_first()[: max(self._overdrawn(), 0)]:
+            self.retire(pool, server, _OVERDRAWN)
         long_idle = [
             (pool, server)
             for pool, server in self._longest_idle_first()
@@ -327,6 +335,10 @@ class Pools(Generic[S]):
                     oldest = other, server
         if oldest is not None:
             self.retire(*oldest, "its place is needed for another pool")
+
+    def _overdrawn(self) -> int:
+        """How many servers there are beyond the budget, which a reload may have made smaller."""
+        return self.used - len(self._leaving) - self.limits.max_connections
 
     def _must_yield(self, pool: Pool[S]) -> bool:
         """Has another pool a better claim to the place of a server that `pool` gets back?"""

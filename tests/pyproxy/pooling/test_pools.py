@@ -7,7 +7,7 @@ import random
 import pytest
 
 from pyproxy.errors import ProxyError, no_reader
-from pyproxy.pooling.pools import IDLE_MARK, MAX_LIFE, OPENING
+from pyproxy.pooling.pools import IDLE_MARK, MAX_LIFE, OPENING, PoolLimits
 from tests.support.pools import Client, House
 
 
@@ -192,6 +192,27 @@ def test_a_refusal_that_waiting_cannot_mend_reaches_all_who_wait() -> None:
     house.pools.open_failed(house.opening.pop(), "no such database", error)
     assert [client.error for client in clients] == [error] * 3
     assert not pool.waiting and not house.opening
+
+
+def test_a_smaller_budget_is_kept_to_as_soon_as_servers_come_back() -> None:
+    """S-02, invariant 8: a reload may have lowered the percentage."""
+    house = House(6)
+    busy, calm = house.pool("busy"), house.pool("calm")
+    clients = [house.borrow(pool) for pool in (busy, busy, busy, calm, calm, calm)]
+    house.settle()
+    for client in clients[3:]:
+        house.release(client)
+    house.pools.limits = PoolLimits(2, 2, 120.0)
+    house.pools.care()
+    house.close_all()
+    assert house.pools.used == 3, "what idles is closed, what is lent is not"
+    waiting = [house.borrow(busy) for _ in range(2)]
+    for client in clients[:3]:
+        house.release(client)
+    house.close_all()
+    assert house.pools.used == 2
+    assert all(client.server is not None for client in waiting)
+    house.check()
 
 
 def test_idle_servers_beyond_the_percentage_are_closed_after_five_minutes() -> None:
