@@ -76,6 +76,8 @@ class Credentials:
         self._by_user: dict[str, list[Credential]] = {}
         # Reads under way: whoever needs the same secret waits for the same read.
         self._flights: dict[str, asyncio.Future[Secret]] = {}
+        # What the next refresh has to tell.
+        self._changes: list[Change] = []
         # When a failed login last caused a read, by ARN.
         self._reread_at: dict[str, float] = {}
         self._threads: Final = ThreadPoolExecutor(_THREADS, thread_name_prefix="secrets")
@@ -126,9 +128,10 @@ class Credentials:
 
     async def refresh(self) -> list[Change]:
         """Read every secret; returns what has changed since the last time. Never raises."""
-        arns = dict.fromkeys(entry.secret_arn for entry in self._entries)
-        changes = await asyncio.gather(*(self._update(arn) for arn in arns))
-        return [change for change in changes if change is not None]
+        places = {entry.secret_arn: place for place, entry in enumerate(self._entries)}
+        await asyncio.gather(*(self._update(arn) for arn in places))
+        changes, self._changes = self._changes, []
+        return sorted(changes, key=lambda change: places.get(change.arn, -1))
 
     async def reread(self, user: str, refused: Secret | None = None) -> Credential | None:
         """Read the user's secret again after a database refused its password.
@@ -161,50 +164,64 @@ class Credentials:
         self._reread_at[arn] = now
         return True
 
-    async def _update(self, arn: str) -> Change | None:
-        """Read one secret and take in what it says."""
+    async def _update(self, arn: str) -> None:
+        """Read one secret; what comes of it is taken in where it lands, also if that is late."""
         try:
             async with asyncio.timeout(FETCH_TIMEOUT):
-                secret = await asyncio.shield(self._flight(arn))
-        except SecretError as error:
-            return self._failed(arn, str(error), error.as_on_aws)
+                await asyncio.shield(self._flight(arn))
+        except SecretError:
+            return
         except TimeoutError:
-            return self._failed(arn, f"secret {arn!r}: no answer within {FETCH_TIMEOUT:g} s")
-        if self._secrets.get(arn) != secret:
-            # SCRAM's PBKDF2 for clients, here and not in the loop when the first of them comes.
-            await asyncio.to_thread(secret.derive)
-        return self._arrived(arn, secret)
+            self._failed(arn, f"secret {arn!r}: no answer within {FETCH_TIMEOUT:g} s")
 
     def _flight(self, arn: str) -> asyncio.Future[Secret]:
         flight = self._flights.get(arn)
         if flight is None:
             loop = asyncio.get_running_loop()
-            flight = loop.run_in_executor(self._threads, self.store.fetch, arn)
+            flight = loop.run_in_executor(self._threads, self._read, arn)
             self._flights[arn] = flight
             flight.add_done_callback(lambda done: self._landed(arn, done))
         return flight
 
+    def _read(self, arn: str) -> Secret:
+        """In a thread."""
+        secret = self.store.fetch(arn)
+        if self._secrets.get(arn) != secret:
+            # SCRAM's PBKDF2 for clients, here and not in the loop when the first of them comes.
+            secret.derive()
+        return secret
+
     def _landed(self, arn: str, flight: asyncio.Future[Secret]) -> None:
         del self._flights[arn]
-        if not flight.cancelled():
-            # Looked at here, lest asyncio complains of an error that nobody waited for.
-            flight.exception()
+        if flight.cancelled():
+            return
+        # Looked at here, lest asyncio complains of an error that nobody waited for.
+        error = flight.exception()
+        if not any(entry.secret_arn == arn for entry in self._entries):
+            # A reload has removed it meanwhile.
+            return
+        if error is None:
+            self._arrived(arn, flight.result())
+        elif isinstance(error, SecretError):
+            self._failed(arn, str(error), error.as_on_aws)
 
-    def _arrived(self, arn: str, secret: Secret) -> Change | None:
+    def _arrived(self, arn: str, secret: Secret) -> None:
         recovered = self._troubles.pop(arn, None) is not None
         before = self._secrets.get(arn)
-        if before == secret:
-            return Change("INFO", f"Secret {arn} can be read again.", arn) if recovered else None
-        self._secrets[arn] = secret
-        self._rebuild()
-        return Change("INFO", _difference(arn, before, secret), arn)
+        if before != secret:
+            self._secrets[arn] = secret
+            self._rebuild()
+            self._changes.append(Change("INFO", _difference(arn, before, secret), arn))
+        elif recovered:
+            self._changes.append(Change("INFO", f"Secret {arn} can be read again.", arn))
 
-    def _failed(self, arn: str, why: str, as_on_aws: str = "") -> Change | None:
+    def _failed(self, arn: str, why: str, as_on_aws: str = "") -> None:
         if self._troubles.get(arn) == why:
-            return None
+            return
         self._troubles[arn] = why
         stays = " The last known value stays in use." if arn in self._secrets else ""
-        return Change("WARN", f"Credentials couldn't be retrieved. {why}.{stays}", arn, as_on_aws)
+        message = f"Credentials couldn't be retrieved. {why}.{stays}"
+        self._changes.append(Change("WARN", message, arn, as_on_aws))
 
     def _rebuild(self) -> None:
         self._by_user = _by_user(self._entries, self._secrets)

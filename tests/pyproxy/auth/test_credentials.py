@@ -154,6 +154,49 @@ async def test_a_source_that_hangs_is_given_up_and_asked_only_once(
     assert await messages(credentials) == ['INFO Secret one was read for the database user "app".']
 
 
+async def test_an_answer_that_comes_too_late_is_taken_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the last of many secrets would be given up, and asked for again, for ever."""
+    monkeypatch.setattr(credentials_module, "FETCH_TIMEOUT", 0.02)
+    store = FakeStore({"one": ("app", "x")})
+    credentials = directory(store)
+    store.answering.clear()
+    try:
+        await messages(credentials)
+    finally:
+        store.answering.set()
+    await asyncio.gather(*credentials._flights.values())
+    assert credentials.users() == ("app",)
+    assert await messages(credentials) == ['INFO Secret one was read for the database user "app".']
+
+
+async def test_an_answer_about_a_secret_that_a_reload_has_removed_is_forgotten() -> None:
+    store = FakeStore({"one": ("app", "x"), "two": ("other", "y")})
+    credentials = directory(store, "two")
+    await credentials.refresh()
+    store.answering.clear()
+    store.secrets["two"] = "access denied"
+    refreshing = asyncio.create_task(messages(credentials))
+    await asyncio.sleep(0)
+    credentials.configure([entry("one")])
+    store.answering.set()
+    assert await refreshing == []
+    assert credentials.why_missing("other") == 'No secret in proxy.auth has the user name "other".'
+
+
+async def test_a_rotation_that_a_failed_login_brought_to_light_is_told() -> None:
+    """AU-13."""
+    store = FakeStore({"one": ("app", "old")})
+    credentials = directory(store)
+    await credentials.refresh()
+    store.secrets["one"] = ("app", "new")
+    assert await credentials.reread("app") is not None
+    assert await messages(credentials) == [
+        'INFO Secret one has a new password for the database user "app".'
+    ]
+
+
 async def test_who_needs_the_same_secret_waits_for_the_same_read() -> None:
     store = FakeStore({"one": ("app", "old")})
     credentials = directory(store)
