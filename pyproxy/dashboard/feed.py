@@ -100,19 +100,20 @@ class Feed:
         pause = self._interval
         while True:
             await asyncio.sleep(pause)
-            view = self._view if self._prepare is None else await self._prepare(STREAM)
-            # What this thread itself has used: on a busy machine others take their turns meanwhile.
-            began = time.thread_time()
             made: bytes | None = None
+            used = 0.0
             try:
+                view = self._view if self._prepare is None else await self._prepare(STREAM)
+                # What this thread has used: on a busy machine others take their turns meanwhile.
+                began = time.thread_time()
                 self._compose(view)
                 made = self.snapshot
+                used = time.thread_time() - began
             except Exception:
                 # The top of a task; whoever listens is sent away and may come back.
                 log.exception("a snapshot for /api/v1/stream failed")
             waited, self._next = self._next, loop.create_future()
             waited.set_result(made)
-            used = time.thread_time() - began
             pause = max(self._interval, min(SPARING * used, LONGEST_PAUSE))
 
     def _compose(self, view: View) -> None:

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from pyproxy.dashboard.feed import Feed
-from pyproxy.dashboard.view import ProxySummary
+from pyproxy.dashboard.view import ProxySummary, View
 from tests.pyproxy.dashboard.conftest import until
 from tests.support.fake_view import FakeView, event_row
 
@@ -79,6 +79,23 @@ async def test_who_leaves_while_waiting_disturbs_nobody() -> None:
         await asyncio.sleep(0)
         leaving.cancel()
         assert await two.next() is not None
+
+
+async def test_a_view_that_cannot_be_fetched_ends_the_streams_of_the_moment() -> None:
+    """Who listens comes back; a feed that stands still would keep everybody waiting."""
+    view = FakeView()
+    faults = [RuntimeError("a bug")]
+
+    async def prepare(path: str) -> View:
+        if faults:
+            raise faults.pop()
+        return view
+
+    feed = Feed(view, SHORT, prepare)
+    async with asyncio.timeout(5):
+        with feed.listen() as listener, feed.listen() as staying:
+            assert await listener.next() is None
+            assert await staying.next() is not None
 
 
 async def test_an_event_is_sent_once() -> None:
