@@ -106,6 +106,8 @@ class HttpConnection:
         try:
             while await self._exchange():
                 self._http.start_next_cycle()
+                # A peer that pipelines has hundreds of requests in one read; others wait as well.
+                await asyncio.sleep(0)
             await self._close()
         except (OSError, TimeoutError):
             # Gone, or as good as gone: what is unsent will not be read.

@@ -81,6 +81,28 @@ async def test_pipelined_requests_are_answered_in_order(opened: Open) -> None:
     assert statuses == [200, 200, 404, 200] * 8
 
 
+async def test_pipelined_requests_let_others_run_between_them(opened: Open) -> None:
+    """Three hundred scrapes in one read held the loop, and so all queries, for two seconds."""
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with opened() as house, house.peer() as peer:
+        await peer.get("/healthz")
+        task = asyncio.ensure_future(others())
+        await asyncio.sleep(0)
+        turns = 0
+        await peer.say(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200)
+        for _ in range(200):
+            await peer.reader.readuntil(b"\r\n\r\n")
+        task.cancel()
+    assert turns >= 200
+
+
 async def test_a_request_may_come_in_single_bytes(opened: Open) -> None:
     async with opened() as house, house.peer() as peer:
         for byte in b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n":
