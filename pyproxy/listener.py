@@ -20,6 +20,8 @@ BURST: Final = 64
 # Out of file descriptors or memory: wait that long, in seconds, for somebody to leave.
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _PAUSE: Final = 0.1
+# Somebody else may need what there is for long; that is told so often, in seconds.
+_REPEAT: Final = 60.0
 
 
 class Listener:
@@ -44,6 +46,7 @@ class Listener:
         self._sockets: list[socket.socket] = []
         # While nothing is accepted, because there is nothing to accept it with.
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._complained = float("-inf")
         self._logins: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -88,13 +91,18 @@ class Listener:
                 return
             except OSError as error:
                 if error.errno in _EXHAUSTED:
-                    self._complain(f"cannot accept a connection: {error.strerror}")
-                    loop = asyncio.get_running_loop()
-                    loop.remove_reader(listening)
-                    self._pauses[listening] = loop.call_later(_PAUSE, self._attend, listening)
+                    self._rest(listening, error)
                 # Else it is this one that has gone again.
                 return
             self._welcome(sock)
+
+    def _rest(self, listening: socket.socket, error: OSError) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listening)
+        self._pauses[listening] = loop.call_later(_PAUSE, self._attend, listening)
+        if loop.time() - self._complained >= _REPEAT:
+            self._complained = loop.time()
+            self._complain(f"cannot accept a connection: {error.strerror}")
 
     def _welcome(self, sock: socket.socket) -> None:
         sock.setblocking(False)

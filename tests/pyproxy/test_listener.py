@@ -52,14 +52,14 @@ def test_a_burst_is_taken_whole_and_its_sockets_are_kept_alive_without_delay() -
 
 
 def test_without_file_descriptors_it_waits_and_says_so() -> None:
-    """Not a busy loop: it looks again after a pause."""
+    """Not a busy loop: it looks again after a pause, and does not say so each time."""
 
     class Exhausted(socket.socket):
         times = 0
 
         def accept(self) -> tuple[socket.socket, object]:
             Exhausted.times += 1
-            if Exhausted.times == 1:
+            if Exhausted.times < 4:
                 raise OSError(errno.EMFILE, "Too many open files")
             return super().accept()
 
@@ -80,7 +80,7 @@ def test_without_file_descriptors_it_waits_and_says_so() -> None:
         began = time.monotonic()
         client = socket.create_connection(listening.getsockname())
         await until(lambda: came)
-        assert time.monotonic() - began >= module._PAUSE * 0.9
+        assert time.monotonic() - began >= module._PAUSE * 2.9
         assert told == ["cannot accept a connection: Too many open files"]
         await listener.stop()
         came[0].close()
