@@ -87,6 +87,9 @@ class Inquiry:
         except Refused as refused:
             # One that refuses this user lets others in, if there are others.
             return refused.sqlstate not in PASSING and not self._shuts_out(refused, pool)
+        except Exception:
+            self._log.failure(None)
+            return False
         connected.stream.transport.close()
         return True
 

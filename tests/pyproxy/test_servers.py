@@ -16,6 +16,7 @@ from pyproxy.logs import EventLog
 from pyproxy.metrics.counters import ProxyCounters
 from pyproxy.pooling.pool import Pool, PoolKey
 from pyproxy.pooling.pools import PoolLimits
+from pyproxy.postgres import inquiry
 from pyproxy.postgres.server import ServerConnection
 from pyproxy.postgres.servers import Servers, ServerSettings
 from pyproxy.targets.target import READ_ONLY, READ_WRITE, Limits, Target
@@ -166,6 +167,25 @@ async def test_a_connection_that_is_opened_while_the_init_query_changes_has_the_
         lent = await client.server
         assert servers.all == {lent}
         assert list(door.asked.values()) == [[b"SELECT 'old'"], [b"SELECT 'new'"]]
+
+
+async def test_a_bug_does_not_stop_the_look_whether_a_database_answers_again(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that is not ready gets no clients, and nobody else would ever look."""
+    monkeypatch.setattr(inquiry, "_PAUSE", 0.0)
+    async with servers_of(door) as (servers, pool):
+        bugs = [ZeroDivisionError]
+
+        def tls_context(_: Target) -> None:
+            if bugs:
+                raise bugs.pop()
+
+        servers._tls_context = tls_context
+        servers.target.troubled("connection refused")
+        await servers._recover(pool)
+        assert not servers.target.trouble
+        assert not bugs
 
 
 async def test_openings_that_are_given_up_are_no_failures_of_the_database(door: Door) -> None:
