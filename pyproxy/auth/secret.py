@@ -132,4 +132,7 @@ def _text(document: Mapping[object, object], key: str, where: str) -> str:
         raise SecretError(f"{where}: {key} must be a string; put it in quotes")
     if not value or "\0" in value:
         raise SecretError(f"{where}: {key} is empty or has a NUL character")
+    # JSON's \ud800 is half of a character, which cannot be sent to anybody.
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise SecretError(f"{where}: {key} is no text; a \\u without its other half is in it")
     return value

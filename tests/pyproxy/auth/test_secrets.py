@@ -136,6 +136,10 @@ def test_a_secret_is_found_in_its_variable(variable: str, name: str) -> None:
         ({"PYPROXY_SECRET_APP": PASSWORD}, "variable PYPROXY_SECRET_APP must be JSON"),
         ({"PYPROXY_SECRET_APP": f'["{PASSWORD}"]'}, "must have the keys"),
         ({"PYPROXY_SECRET_APP": '{"username": "app"}'}, "has no password"),
+        (
+            {"PYPROXY_SECRET_APP": '{"username": "app", "password": "a\\ud800"}'},
+            "password is no text",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_variable_is_said(environment: dict[str, str], complaint: str) -> None:
