@@ -278,8 +278,7 @@ class ServerConnection(asyncio.Protocol):
         self.session = None
         self.transport.resume_reading()
         self.send(_TERMINATE)
-        loop = asyncio.get_running_loop()
-        self._close_timer = loop.call_later(CLOSE_GRACE, self.transport.abort)
+        self._await_end()
 
     def cut(self, why: str) -> None:
         """Close it in the middle of something, where a Terminate might be taken for data."""
@@ -295,6 +294,12 @@ class ServerConnection(asyncio.Protocol):
         # The database may have reset it, and nobody has read that yet: asyncio's own loop raises.
         with contextlib.suppress(OSError):
             self.transport.write_eof()
+        self._await_end()
+
+    def _await_end(self) -> None:
+        if self._close_timer is not None:
+            # Of a reset in the middle of which it is closed.
+            self._close_timer.cancel()
         self._close_timer = asyncio.get_running_loop().call_later(CLOSE_GRACE, self.transport.abort)
 
     def abort(self, why: str) -> None:

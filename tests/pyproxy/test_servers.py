@@ -169,6 +169,22 @@ async def test_a_connection_that_is_opened_while_the_init_query_changes_has_the_
         assert list(door.asked.values()) == [[b"SELECT 'old'"], [b"SELECT 'new'"]]
 
 
+async def test_the_time_of_a_reset_is_over_when_the_connection_is_closed(door: Door) -> None:
+    """Its timer kept a closed connection for ten seconds, and then cut it off once more."""
+    async with servers_of(door) as (servers, pool):
+        client = Client()
+        servers.pools.wait(pool, client)
+        server = await client.server
+        door.slow = b"DISCARD"
+        servers.reset(server, 1, EventLog("default"))
+        time_limit = server._close_timer
+        assert time_limit is not None
+        server.close("the database ends it in the middle of that")
+        assert time_limit.cancelled()
+        door.answers.set()
+        await until(lambda: not servers.all)
+
+
 async def test_a_bug_does_not_stop_the_look_whether_a_database_answers_again(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
