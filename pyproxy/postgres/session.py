@@ -385,6 +385,7 @@ class Session(ClientSide):
         if server.passing:
             # Words of ours would be taken for the rest of the server's message.
             self._last_words = b""
+        self.endpoint.unpinned(self)
         self._part_if_leaving()
         self.endpoint.log.closed_mid_request(self.id, server.id)
         server.home.cut(server, "its client was closed in the middle of a request")
@@ -415,13 +416,13 @@ class Session(ClientSide):
         self.server = None
         # What was held back for an answer of it stands in no line.
         self._held = False
+        self.endpoint.unpinned(self)
         if self.ended:
             if server.fatal or server.passing:
                 self._last_words = b""
             self._part_if_leaving()
             return
         server.target.sessions_lost += 1
-        self.endpoint.unpinned(self)
         error = None
         # In the middle of a message of the server's, words of ours would be taken for its rest.
         if not server.fatal and not server.passing:

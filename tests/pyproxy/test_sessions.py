@@ -292,3 +292,24 @@ async def test_an_error_of_ours_at_a_loan_costs_nobody_else_in_line_anything() -
     assert first.ended
     assert second.server is server
     assert stage.up.written == query(b"SELECT 1")
+
+
+@pytest.mark.parametrize("polite", [False, True], ids=["cut-off", "terminate"])
+async def test_a_pinned_session_that_ends_in_a_request_holds_nothing_any_more(polite: bool) -> None:
+    """The ledger's "held now" is L-01's "until the session ends", however that ends."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk)
+    stage.play(True, query(b"SET work_mem = '8MB'"))
+    stage.play(False, message(b"C", b"SET\0") + ready())
+    (pin,) = stage.endpoint.ledger.pins()
+    assert pin.ended is None
+    stage.play(True, query(b"SELECT pg_sleep(600)"))
+    if polite:
+        stage.play(True, message(b"X"))
+        assert pin.ended is None
+    else:
+        stage.session.connection_lost(None)
+    stage.server.connection_lost(None)
+    assert pin.ended is not None
+    (group,) = stage.endpoint.ledger.groups()
+    assert (group.count, group.held) == (1, 0)
