@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -55,8 +56,8 @@ class Onlookers:
         for _ in range(EACH):
             self._idle.append(await self._connect())
         for kind, sql in (
-            ("in a transaction", f"BEGIN; {WRITE}"),
-            ("pinned", "SET work_mem = 4096"),
+            ("clients in a transaction", f"BEGIN; {WRITE}"),
+            ("pinned clients", "SET work_mem = 4096"),
         ):
             for _ in range(EACH // 2):
                 stream = await self._connect()
@@ -76,11 +77,12 @@ class Onlookers:
             except _TROUBLE as problem:
                 self._errors.append(f"an idle client {await _words(stream, problem)}")
         told = f" and {self._errors[0]}" if self._errors else ""
+        fates = Counter([(kind, await _fate(stream)) for kind, stream in self._holding])
         return [
             f"Writes stopped for {self._longest_gap():.2f} s.",
             f"{undisturbed} of {EACH} idle clients noticed nothing.",
             f"{len(self._errors)} of {EACH} writing clients were in flight{told}.",
-            *[f"A client {kind} {await _fate(stream)}." for kind, stream in self._holding],
+            *[f"{n} of {EACH // 2} {kind} {fate}." for (kind, fate), n in fates.items()],
         ]
 
     async def leave(self) -> None:

@@ -71,8 +71,8 @@ def test_a_rehearsal_tells_when_it_broke_how_long_writes_stopped_and_who_got_an_
         r"Writes moved to db-b after \d+\.\d+ s without db-a: detected .* first answer",
         r"Writes stopped for \d+\.\d+ s",
         "4 of 4 idle clients noticed nothing",
-        "A client in a transaction got 08006: The database connection was lost",
-        "A client pinned got 08006: The database connection was lost.*pinned",
+        "2 of 2 clients in a transaction got 08006: The database connection was lost",
+        "2 of 2 pinned clients got 08006: The database connection was lost.*pinned",
         "db-a is back, as the standby of db-b",
     ):
         assert re.search(line, done.stdout), done.stdout

@@ -26,7 +26,7 @@ async def run(room: Room, short: bool) -> list[Grade]:
         room.say("The same with the extension leak_guard, which RDS Proxy has not:")
         guarded = await _seen_by_others(stage.proxied, strangers)
         found = sum(stage.app.counters.blind_spots.values())
-        room.say(f"  {guarded} are tenant 7; the state was found {found} times")
+        room.say(f"  {guarded} are tenant 7; leaks found and reset: {found}")
     async with room.stage() as stage:
         await stage.as_admin(CURE, database="app")
         room.say("Mended: the function sets it for its transaction only:")

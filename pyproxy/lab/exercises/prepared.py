@@ -23,7 +23,7 @@ async def run(room: Room, short: bool) -> list[Grade]:
         room.say(f"{clients} clients prepare by protocol, as their drivers do:")
         wrong = await _crowd(stage.proxied, clients, by_protocol=True)
         injected = stage.app.counters.statements_injected
-        room.say(f"  {injected} times a connection was given a statement that it did not have yet")
+        room.say(f"  statements given to a connection that did not have them yet: {injected}")
         return [
             shown("sessions pinned", f"{before} of {clients}", "all", before == clients),
             pinned(stage.most_pinned, clients),
