@@ -349,7 +349,9 @@ class App:
         try:
             config = read()
         except (ConfigError, OSError) as error:
-            self.log.note("WARN", f"The configuration was not reloaded: {error}")
+            # One problem a line; a line of the log is one line.
+            why = "; ".join(str(error).splitlines())
+            self.log.note("WARN", f"The configuration was not reloaded: {why}")
             return
         self.apply(config)
 

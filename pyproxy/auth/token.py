@@ -143,7 +143,7 @@ def _fields(query: str) -> dict[bytes, bytes]:
 def _take(fields: dict[bytes, bytes], name: str) -> str:
     value = _optional(fields, name)
     if not value:
-        raise TokenError(f"The token has no {name}; was it cut off?")
+        raise TokenError(f"The token has no {name}; it may have been cut off")
     return value
 
 
@@ -185,5 +185,5 @@ def _expires(value: str) -> int:
 
 def _signature(value: str) -> str:
     if not _SIGNATURE.fullmatch(value):
-        raise TokenError("The token's X-Amz-Signature is not complete; was it cut off?")
+        raise TokenError("The token's X-Amz-Signature is not complete; it may have been cut off")
     return value

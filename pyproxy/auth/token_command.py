@@ -64,9 +64,10 @@ def _key(config: Config, wanted: str | None) -> AccessKeyConfig:
     for key in config.iam.access_keys:
         if wanted in (None, key.access_key_id):
             return key
-    if wanted is None:
+    if not config.iam.access_keys:
         raise Unusable("iam.access_keys is empty: there is nothing to sign a token with")
-    raise Unusable(f"iam.access_keys has no access key {wanted!r}")
+    known = ", ".join(key.access_key_id for key in config.iam.access_keys)
+    raise Unusable(f"iam.access_keys has no access key {wanted!r}; it has {known}")
 
 
 def _address(config: Config, wanted: str | None) -> tuple[str, int]:
@@ -76,4 +77,5 @@ def _address(config: Config, wanted: str | None) -> tuple[str, int]:
             host, port = addresses.split(endpoint.public_host, endpoint.port)
             everywhere = endpoint.host in addresses.EVERYWHERE
             return host or ("localhost" if everywhere else endpoint.host), port
-    raise Unusable(f"there is no endpoint {wanted!r}")
+    known = ", ".join(endpoint.db_proxy_endpoint_name for endpoint in config.endpoints)
+    raise Unusable(f"there is no endpoint {wanted!r}; there is {known}")

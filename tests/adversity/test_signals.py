@@ -132,10 +132,11 @@ def test_sighup_takes_over_what_has_changed(postgres: Postgres) -> None:
 
 def test_a_bad_file_changes_nothing(postgres: Postgres) -> None:
     with temporary_folder() as folder, start_proxy(folder, postgres) as proxy, proxy.wire() as wire:
-        proxy.config_file.write_text("proxy: {nonsense: 1}")
+        proxy.config_file.write_text("proxy: {nonsense: 1}\nworkers: two")
         proxy.signal(signal.SIGHUP)
         line = proxy.wait_for_log("The configuration was not reloaded")
-        assert "pyproxy.yaml:1:9: proxy.nonsense: unknown key" in line
+        assert "pyproxy.yaml:1:9: proxy.nonsense: unknown key; " in line
+        assert "pyproxy.yaml:2:10: workers: this is not a whole number" in line
         assert wire.value("SELECT 1") == "1"
 
 

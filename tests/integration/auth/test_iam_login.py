@@ -229,7 +229,7 @@ REFUSALS: dict[str, tuple[Callable[[Bench], str], tuple[str, str], str]] = {
     "cut off by a driver": (
         lambda b: b.token()[:-20],
         NO_TOKEN,
-        "X-Amz-Signature is not complete; was it cut off",
+        "X-Amz-Signature is not complete; it may have been cut off.",
     ),
     "a password": (lambda b: IAM_PASSWORD, NO_TOKEN, "What the client sent is not an IAM token"),
     "nothing": (lambda b: "", NO_TOKEN, "The authentication token is empty"),

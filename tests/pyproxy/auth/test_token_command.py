@@ -82,9 +82,14 @@ def test_it_prints_the_token_and_nothing_else(
 @pytest.mark.parametrize(
     ("options", "change", "complaint"),
     [
-        pytest.param(["--endpoint", "writer"], "", "there is no endpoint 'writer'", id="endpoint"),
-        pytest.param(["--access-key-id", "X"], "", "has no access key 'X'", id="access key"),
+        pytest.param(
+            ["--endpoint", "writer"], "", "no endpoint 'writer'; there is default", id="endpoint"
+        ),
+        pytest.param(
+            ["--access-key-id", "X"], "", "has no access key 'X'; it has AKI", id="access key"
+        ),
         pytest.param([], "iam", "iam.access_keys is empty", id="no keys"),
+        pytest.param(["--access-key-id", "X"], "iam", "keys is empty", id="none of no keys"),
         pytest.param([], "gone", "No such file", id="no file"),
     ],
 )
