@@ -15,6 +15,7 @@ import os
 import secrets
 import shutil
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -22,6 +23,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import yaml
 
 from pyproxy.app import App
+from pyproxy.binder import Problem, bind
 from pyproxy.config import Config, ConfigError
 from pyproxy.config_file import parse
 from pyproxy.event_loop import run_in_loop
@@ -73,9 +75,8 @@ def upstream(text: str) -> Upstream:
 
 def configuration(order: Order, database: Upstream) -> Config:
     """The proxy's, with what the given one says of pooling and of AWS's contested rules."""
-    given: dict[str, Any] = {}
-    if order.config:
-        given = yaml.safe_load(Path(order.config).read_text("utf-8")) or {}
+    text = Path(order.config).read_text("utf-8") if order.config else ""
+    given: dict[str, Any] = yaml.safe_load(text) or {}
     group = given.get("target_group") or {}
     pool = {"connection_borrow_timeout": BORROW_TIMEOUT} | (
         group.get("connection_pool_config") or {}
@@ -107,7 +108,19 @@ def configuration(order: Order, database: Upstream) -> Config:
     (folder / "secrets.yaml").touch(0o600)
     (folder / "secrets.yaml").write_text(json.dumps({"tests": secret}))
     name = order.config or "the configuration of the tests"
-    return parse(yaml.safe_dump(config), name=name, environment=os.environ, folder=folder)
+    try:
+        return parse(yaml.safe_dump(config), name=name, environment=os.environ, folder=folder)
+    except ConfigError as error:
+        raise ConfigError(name, _placed(error.problems, text)) from None
+
+
+def _placed(problems: Iterable[Problem], text: str) -> Iterator[Problem]:
+    """With the places that they have in the given text: what was read is a text of ours."""
+    bound = bind(text, Config, os.environ)
+    told = {problem.path: problem for problem in bound.problems}
+    for problem in problems:
+        place = told.get(problem.path) or bound.places.get(problem.path) or problem
+        yield problem._replace(line=place.line, column=place.column)
 
 
 def make_postgres(folder: Path) -> Cluster:

@@ -97,9 +97,11 @@ class Run:
             raise BaselineError("--pyproxy-write-baseline needs to know which: --pyproxy-baseline")
         if self._baseline_path is not None and not self._writes:
             self._baseline = Baseline.read(self._baseline_path)
-        self._strict = not self._writes and (
+        self._strict = bool(
             config.getoption("--pyproxy-fail-on-pins") or config.getini("pyproxy_fail_on_pins")
         )
+        # How many warnings of the proxy's a failing test does not have to tell.
+        self._heard = 0
 
     def _setting(self, name: str) -> str:
         return str(
@@ -124,6 +126,10 @@ class Run:
     def pins(self) -> Sequence[Pin]:
         """All pins so far; none, as long as nothing has started the proxy."""
         return [] if self._sidecar is None else self._sidecar.pins()
+
+    def warnings(self) -> Sequence[str]:
+        """What the proxy has warned of so far, beside pins."""
+        return [] if self._sidecar is None else self._sidecar.warnings()
 
     @pytest.hookimpl
     def pytest_sessionstart(self, session: pytest.Session) -> None:
@@ -168,8 +174,9 @@ class Run:
         }
         strict = self._strict or "assert_no_pins" in getattr(item, "fixturenames", ())
         item.stash[_WATCH] = Watch(
-            self.pins, allowed, self._baseline, strict=strict and not self._writes
+            self.pins, allowed, self._baseline, strict=strict, lenient=self._writes
         )
+        self._heard = len(self.warnings())
         return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -201,6 +208,9 @@ class Run:
         vars(report)["pyproxy_pins"] = item.stash[_WATCH].tell()
         if self._sidecar is not None and not self._sidecar.running:
             report.sections.append(("pyproxy has ended by itself", self._sidecar.log))
+        elif report.failed and (said := dict.fromkeys(self.warnings()[self._heard :])):
+            # A database that cannot be reached is a timeout to the client, and told here only.
+            report.sections.append(("pyproxy warned", "\n".join(said)))
         return report
 
     # -- the run -------------------------------------------------------------------------------
@@ -211,7 +221,9 @@ class Run:
         self._collected.add(report.nodeid, getattr(report, "pyproxy_pins", ()))
 
     @pytest.hookimpl
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter, exitstatus: int
+    ) -> None:
         """List the pins, and what of the baseline has not come true."""
         lines = list(self._collected.lines(shutil.get_terminal_size().columns))
         for rule, digest in self._collected.pins():
@@ -221,8 +233,12 @@ class Run:
             lines += ["", f"{self._baseline_path}: not seen in this run:"]
             lines += [f"  {rule}  {digest}" for rule, digest in unseen]
         if self._writes and self._baseline_path is not None:
-            count = write(self._baseline_path, self._collected.pins())
-            lines += ["", f"{self._baseline_path}: written, known pins: {count}"]
+            if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+                count = write(self._baseline_path, self._collected.pins())
+                lines += ["", f"{self._baseline_path}: written, known pins: {count}"]
+            else:
+                # What a run that ran no test, or not all, has not seen is not gone.
+                lines += ["", f"{self._baseline_path}: not written: the tests did not all run"]
         if lines:
             terminalreporter.section("pins (pyproxy)")
             for line in lines:
@@ -231,11 +247,14 @@ class Run:
 
 def _fail_if_pinned(watch: Watch) -> None:
     __tracebackhide__ = True
+    told = ""
     if watch.strict:
         try:
             watch.check()
         except Pinned as pinned:
-            pytest.fail(str(pinned), pytrace=False)
+            told = str(pinned)
+    if told:
+        pytest.fail(told, pytrace=False)
 
 
 def _run(config: pytest.Config) -> Run:
@@ -253,7 +272,8 @@ def pyproxy_server(pytestconfig: pytest.Config) -> Sidecar:
     try:
         return _run(pytestconfig).sidecar()
     except SidecarError as error:
-        pytest.fail(f"pyproxy: {error}", pytrace=False)
+        why = str(error)
+    pytest.fail(f"pyproxy: {why}", pytrace=False)
 
 
 @pytest.fixture(scope="session")

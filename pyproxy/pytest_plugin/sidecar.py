@@ -35,6 +35,7 @@ class Sidecar:
         self._log = folder / "pyproxy.log"
         self._read = 0
         self._pins: list[Pin] = []
+        self._warnings: list[str] = []
         self.place: Final = place
 
     @classmethod
@@ -76,15 +77,26 @@ class Sidecar:
 
     def pins(self) -> list[Pin]:
         """All pins so far: the proxy writes one down before it passes the statement on."""
+        self._read_log()
+        return self._pins
+
+    def warnings(self) -> list[str]:
+        """What else it has warned of so far."""
+        self._read_log()
+        return self._warnings
+
+    def _read_log(self) -> None:
         with self._log.open("rb") as log:
             log.seek(self._read)
             whole, newline, _ = log.read().rpartition(b"\n")
         self._read += len(whole) + len(newline)
-        for line in whole.splitlines():
-            pin = Pin.of_line(json.loads(line))
+        for text in whole.splitlines():
+            line = json.loads(text)
+            pin = Pin.of_line(line)
             if pin is not None:
                 self._pins.append(pin)
-        return self._pins
+            elif line["level"] != "INFO":
+                self._warnings.append(line["message"])
 
     @property
     def pid(self) -> int:

@@ -151,6 +151,31 @@ def test_only_pins_that_are_not_in_the_baseline_fail(shop: Shop) -> None:
     assert re.search(r"pins.yaml: not seen in this run:\s+PIN-PG-09", said)
 
 
+def test_a_run_that_does_not_come_about_leaves_the_baseline_as_it_is(shop: Shop) -> None:
+    known = "- rule: PIN-PG-06\n  digest: listen jobs\n"
+    (shop.folder / "pins.yaml").write_text(known)
+    shop.change("tests/test_prices.py", "async def", "@pytest.mark.allow_pins()\nasync def")
+    shop.change("tests/test_prices.py", "from shop", "import pytest\nfrom shop")
+    _, said = shop.test("--pyproxy-baseline=pins.yaml", "--pyproxy-write-baseline")
+    assert "pins.yaml: not written: the tests did not all run" in said, said
+    assert (shop.folder / "pins.yaml").read_text() == known
+
+
+def test_a_test_that_fails_tells_what_the_proxy_has_warned_of(shop: Shop) -> None:
+    """The client hears of a timeout only (E-PG-16), or that it was refused."""
+    (shop.folder / "pyproxy.yaml").write_text(
+        "target_group: {connection_pool_config: {connection_borrow_timeout: 0}}\n"
+    )
+    (shop.folder / "tests" / "test_cases.py").write_text(
+        "import psycopg\ndef test_it(pyproxy_dsn): psycopg.connect(pyproxy_dsn)\n"
+    )
+    nowhere = "--pyproxy-database=postgresql://app:x@127.0.0.1:1/app"
+    code, said = shop.test(nowhere, "-o", "pyproxy_config=pyproxy.yaml", "tests/test_cases.py")
+    assert code == 1, said
+    assert "pyproxy warned" in said
+    assert "no connection to target tests: 127.0.0.1:1: Connection refused" in said
+
+
 def test_workers_of_xdist_have_a_proxy_each_and_one_summary(shop: Shop) -> None:
     shop.change("shop/orders.py", TRANSACTION_LOCK, SESSION_LOCK)
     code, said = shop.test("-n", "2", "--junitxml=junit.xml")

@@ -56,6 +56,6 @@ compatibility: {set_local: no_pin}
 
 def test_a_wrong_configuration_is_told_with_its_place(tmp_path: Path) -> None:
     file = tmp_path / "pyproxy.yaml"
-    file.write_text("compatibility: {set_local: perhaps}\n")
-    with pytest.raises(ConfigError, match="set_local"):
+    file.write_text("target_group: {}\n\ncompatibility:\n  set_local: perhaps\n")
+    with pytest.raises(ConfigError, match=r"pyproxy.yaml:4:14: compatibility.set_local: "):
         configuration(Order(str(tmp_path), "", str(file)), upstream("postgresql://a:b@h/c"))

@@ -51,6 +51,18 @@ def test_known_and_allowed_pins_do_not_fail() -> None:
     ]
 
 
+def test_nothing_fails_while_the_baseline_is_written() -> None:
+    """Not even what asks by itself: the next run knows it."""
+    pins: list[Pin] = []
+    watched = Watch(lambda: pins, {}, Baseline(), strict=True, lenient=True)
+    pins += [LISTEN]
+    watched.check()
+    AssertNoPins(watched)()
+    with AssertNoPins(watched):
+        pins += [SET]
+    assert [pin["verdict"] for pin in watched.history()] == ["new", "new"]
+
+
 def test_a_mark_without_a_rule_allows_all() -> None:
     pins: list[Pin] = []
     watched = Watch(lambda: pins, {ANY: "a migration"}, Baseline(), strict=True)
