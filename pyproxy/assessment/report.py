@@ -121,7 +121,9 @@ def _scenarios(outcomes: Sequence[Outcome]) -> list[str]:
         )
         for outcome in useful
     )
-    return list(_table(("If", "Fewer pins", "Pinned still", "Database connections"), rows))
+    return list(
+        _table(("If", "Fewer pins", "Pinned still", "Database connections, if not limited"), rows)
+    )
 
 
 def _section(title: str, lines: Iterable[str]) -> Iterator[str]:

@@ -63,7 +63,8 @@ def simulate(
     now = 0.0
     while world.done < transactions and world.events:
         now = world.step()
-    waits = sorted(world.waits)
+    # Who is in line still has waited so far: for a pinned client's connection that is for ever.
+    waits = sorted([*world.waits, *world.waiting(now)])
     return Demand(
         connections=world.opened,
         wait_p50=_percentile(waits, 0.50),
@@ -117,6 +118,10 @@ class _World:
         else:
             self._finish(event.client, event.at)
         return event.at
+
+    def waiting(self, now: float) -> list[float]:
+        """How long those have waited who are in line."""
+        return [now - since for _, since in self._line]
 
     def _take(self) -> bool:
         """Is there a server at once?"""

@@ -18,6 +18,7 @@ from pyproxy.dashboard.client import get_json, understanding
 from pyproxy.dashboard.listings import MAX_LIMIT
 from pyproxy.dashboard.view import PinRow, ProxySummary
 from pyproxy.pinning import sql
+from pyproxy.pinning.script import sendable
 from pyproxy.pooling.pool import PoolKey
 from pyproxy.postgres.connect import Proof, ask, connect
 from pyproxy.targets.target import Target
@@ -59,7 +60,8 @@ def of_log(path: Path, prefix: str) -> Recording:
 
 
 def of_sql(path: Path, text: str) -> Recording:
-    """A file of SQL: each statement counts once."""
+    """A file of SQL, or of psql's: each statement counts once."""
+    text = sendable(text)
     recording = Recording(f"SQL file {path.name}")
     for statement in sql.split(text):
         tokens = statement.tokens

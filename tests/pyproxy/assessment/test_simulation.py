@@ -36,6 +36,15 @@ def test_a_limit_makes_clients_wait() -> None:
     assert tight.transactions_per_second < 510
 
 
+def test_who_is_never_served_has_waited_too() -> None:
+    """All connections are pinned clients': nobody else is served, and nobody is left out."""
+    demand = simulate(
+        Workload([0.01], [0.1], 0.9), 100, max_connections=10, transactions=1000, seed=3
+    )
+    assert demand.connections == 10
+    assert demand.wait_p99 > 5
+
+
 def test_it_is_the_same_for_the_same_seed() -> None:
     workload = Workload([0.01, 0.02, 0.5], [0.1, 0.3], 0.1)
     assert simulate(workload, 30, transactions=500) == simulate(workload, 30, transactions=500)
