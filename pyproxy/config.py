@@ -187,7 +187,7 @@ class SecretsConfig:
         "file: a YAML file; environment: variables; aws: Secrets Manager.",
         choices=("file", "environment", "aws"),
     )
-    file: str = key("secrets.yaml", "For `file`: {<ARN or name>: {username: …, password: …}}.")
+    file: str = key("secrets.yaml", "For `file`: `{<ARN or name>: {username: …, password: …}}`.")
     endpoint_url: str = key("", "For `aws`: another Secrets Manager, such as LocalStack or moto.")
     refresh_interval: float = key(5.0, "Seconds between two looks for new passwords.", low=0.1)
 

@@ -25,7 +25,7 @@ from pyproxy.pinning.rule import (
 
 _AVOIDING: Final = documented('RDS User Guide, "Avoiding pinning an RDS Proxy"')
 _SILENT: Final = chosen("AWS is silent")
-_INIT_QUERY: Final = "Set it for everybody, by the role or in the proxy's init query"
+_INIT_QUERY: Final = "Set it for everybody, by the role or in the proxy's init query, for example"
 _ALTER_ROLE: Final = "ALTER ROLE app SET search_path = app, public;"
 _TRANSACTION_LOCK: Final = "Lock for the transaction only"
 _XACT_LOCK: Final = "BEGIN; SELECT pg_advisory_xact_lock(42); …; COMMIT;"
