@@ -38,6 +38,7 @@ Everything that changes this state is in this file, and nothing here knows socke
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from typing import Final
 
 from protocol.postgres.errors import ProtocolError
@@ -154,11 +155,9 @@ class Conversation:
         return not self.owed and not self.unsynced and not self.copying and not self.skipping
 
     @property
-    def suspended(self) -> bool:
-        """All is answered, and what has begun goes on only if more is sent: copy data, or Sync."""
-        return self.copying or (
-            self.unsynced and all(entry.kind == COPY_END for entry in self.owed)
-        )
+    def awaits_answer(self) -> bool:
+        """Is anything owed? The end of a copy that is none has no answer."""
+        return any(entry.kind != COPY_END for entry in self.owed)
 
     @property
     def awaits_ready(self) -> bool:
@@ -172,6 +171,11 @@ class Conversation:
             if entry.kind in (SYNC, QUERY, FUNCTION_CALL):
                 return entry.kind == QUERY
         return False
+
+    @property
+    def feeding(self) -> bool:
+        """Does the server read copy data, and nothing that ends it was sent?"""
+        return self.copying and all(entry.kind == SYNC for entry in islice(self.owed, 1, None))
 
     # -- what is sent to the server ------------------------------------------------------------
 

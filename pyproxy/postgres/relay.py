@@ -164,6 +164,8 @@ class Relay(RefusedWrites):
         self.endpoint.failed(self)
         if server is not None:
             server.abort("an error of the proxy itself")
+            if self._leaving:
+                self.server_lost(server)
         self.end(errors.unknown_error(), "an error of the proxy itself")
 
     def _send_up(self, data: bytes, keep: int, pos: int, out: list[bytes]) -> None:
@@ -287,7 +289,8 @@ class Relay(RefusedWrites):
             self._settle(server)
 
     def _send_down(self, data: bytes, keep: int, pos: int, out: list[bytes]) -> None:
-        if self.ended and (not self._leaving or self.transport.is_closing()):
+        if (self.ended and not self._leaving) or self.transport.is_closing():
+            # Nobody listens; uvloop's transports do not even take it.
             return
         if out:
             if keep < pos:
@@ -300,22 +303,15 @@ class Relay(RefusedWrites):
 
     def _settle(self, server: ServerConnection) -> None:
         """After an answer: go on with what waited for it; release what is at rest."""
-        conversation = server.conversation
         if server.tail and self._is_done_with(server):
             self._overhear(server)
         if self._held:
             self._go_on()
         if self.server is not server:
             return
-        if self.ended:
-            if self._leaving and conversation.suspended:
-                # PostgreSQL fails it with its client.
-                self._abandon(server)
-            elif self._leaving and (conversation.settled or conversation.skipping):
-                # An error may have made the server discard all that was to come, up to a Sync that
-                # nobody will send.
-                self._give_back(server)
-        elif self._is_done_with(server):
+        if self._leaving:
+            self._settle_last(server)
+        elif not self.ended and self._is_done_with(server):
             self._release(server)
 
     def _is_done_with(self, server: ServerConnection) -> bool:

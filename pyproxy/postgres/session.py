@@ -161,11 +161,9 @@ class Session(ClientSide):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone, politely or not."""
-        if self.ended:
-            self._lost()
-            return
-        if self._goodbye_waits():
+        if self.ended or self._goodbye_waits():
             # Its last requests run all the same, and then it ends.
+            self._lost()
             return
         self.endpoint.log.client_channel_closed(self.id)
         self._end(stays=False)
@@ -340,8 +338,14 @@ class Session(ClientSide):
     def _terminated(self) -> None:
         """The client has said Terminate."""
         self.endpoint.log.client_requested_close(self.id)
-        server = self.server
-        self._leave(stays=server is not None and not server.conversation.unsynced)
+        stays = False
+        if self.server is not None:
+            conversation = self.server.conversation
+            # What it has not synced is undone, what it has synced before runs to its end.
+            stays = (
+                not conversation.unsynced or conversation.awaits_ready or self.server.passing > 0
+            )
+        self._leave(stays=stays)
 
     def _rejected(self, error: ProxyError) -> None:
         """The client has sent what is no message."""
@@ -356,8 +360,12 @@ class Session(ClientSide):
         """Read the client no further: what it asked for before still runs, and is answered."""
         self.endpoint.turn.flush()
         self._end(stays=stays)
+        server = self.server
         if not self._leaving:
             self._part()
+        elif server is not None and server.tail:
+            # An answer may be held back (`refused_writes`) behind which nothing comes any more.
+            self.on_server(server, b"")
 
     def _end(self, *, stays: bool) -> None:
         self.ended = True
@@ -371,12 +379,33 @@ class Session(ClientSide):
                 endpoint.borrow_aborted(self.home)
             return
         conversation = server.conversation
-        if (conversation.settled or conversation.skipping) and not self._passing:
+        halfway = self._passing or server.passing
+        if (conversation.settled or conversation.skipping) and not halfway:
             self._give_back(server)
-        elif stays and not (conversation.suspended or self._passing):
+        elif (
+            stays
+            and (conversation.awaits_answer or server.passing)
+            and not (conversation.feeding or self._passing)
+        ):
             # PostgreSQL reads a message after what came before it: let that run to its end.
             self._stay(server)
         else:
+            self._abandon(server)
+
+    def _settle_last(self, server: ServerConnection) -> None:
+        """Part with the server once the last requests of its client are answered."""
+        conversation = server.conversation
+        if server.passing:
+            return
+        if conversation.settled or conversation.skipping:
+            # An error may have made the server discard all that was to come, up to a Sync that
+            # nobody will send.
+            self._give_back(server)
+            return
+        # Nobody will feed or end it: PostgreSQL fails a COPY, and a pipeline, with its client. For
+        # who has said Terminate, which has last words for nobody, that is not answered either.
+        awaited = conversation.awaits_answer if self._last_words else conversation.awaits_ready
+        if conversation.feeding or (conversation.unsynced and not awaited):
             self._abandon(server)
 
     def _abandon(self, server: ServerConnection) -> None:

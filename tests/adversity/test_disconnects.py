@@ -21,10 +21,11 @@ from tests.support.messages import (
     Query,
     Sendable,
     Sync,
+    Terminate,
 )
 from tests.support.postgres import Postgres, temporary_folder
 from tests.support.proxy import Proxy, start_proxy
-from tests.support.wire import Wire
+from tests.support.wire import Wire, tags_of
 
 pytestmark = pytest.mark.adversity
 
@@ -179,6 +180,10 @@ ASKED: dict[str, tuple[Sendable, ...]] = {
     "one whose answers have come": (*CALL, Flush()),
     "one with the end of no copy": (*CALL, CopyDone()),
     "one that has failed": (*CALL, Bind("", "nothing"), *CALL),
+    "one that has failed at length": (
+        Parse("", "DO $$BEGIN RAISE EXCEPTION '%', repeat('e', 500000); END$$"),
+        *CALL[1:],
+    ),
     "a name for each": (Parse("a", "SELECT 3"), Bind("", "a"), Execute(), Sync(), *CALL),
     "a COPY": (Query("COPY a_left FROM STDIN"), CopyData(b"5\n")),
 }
@@ -208,6 +213,50 @@ def test_what_was_asked_before_a_bogus_message_is_answered(
             assert other.value("SELECT 1") == "1"
         assert direct.value("SELECT count(*) FROM a_left") == "0"
     assert heard[1] == heard[0]
+
+
+@pytest.mark.parametrize("end", [Terminate(), b"!\0\0\0\4"])
+def test_a_copy_that_was_complete_stands(
+    postgres: Postgres, narrow: Proxy, end: Sendable | bytes
+) -> None:
+    """L-09: its end was sent together with that of the client, while the database read the data."""
+    for place in (postgres, narrow):
+        with place.wire() as client:
+            client.query("DROP TABLE IF EXISTS a_left; CREATE TABLE a_left (n int)")
+            client.send(Query("COPY a_left FROM STDIN"))
+            client.read_until("G")
+            client.send(CopyData(b"5\n"), CopyDone(), end)
+            replies = client.read_to_end()
+            assert [r.tag for r in replies][:2] == ["C", "Z"]
+        with place.wire() as other:
+            assert other.value("SELECT count(*) FROM a_left") == "1"
+
+
+def test_what_was_synced_stands_though_more_was_begun_before_terminate(
+    postgres: Postgres, narrow: Proxy
+) -> None:
+    """L-09, as PostgreSQL does: the one is answered, the other undone."""
+    insert = (Parse("", "INSERT INTO a_left VALUES (1)"), Bind(), Execute())
+    for place in (postgres, narrow):
+        with place.wire() as client:
+            client.query("DROP TABLE IF EXISTS a_left; CREATE TABLE a_left (n int)")
+            client.send(Query("SELECT pg_sleep(0.2)"), *insert, Sync(), *insert, Terminate())
+            assert tags_of(client.read_to_end()) == "TDCZ12CZ"
+        with place.wire() as other:
+            assert other.value("SELECT count(*) FROM a_left") == "1"
+
+
+def test_a_client_that_goes_behind_a_goodbye_that_waits_leaves_its_server(narrow: Proxy) -> None:
+    """L-09, invariant 1: nobody reads what it does not, and it held its server for ever."""
+    with narrow.wire() as client:
+        client.ask(Parse("a", "SELECT 1"), Sync())
+        # That it is a name of the proxy's is known when the first one is answered.
+        client.send(Query(BIG), Query("EXECUTE a"), Terminate())
+        time.sleep(0.3)
+        client.vanish()
+    narrow.await_rest()
+    with narrow.wire() as other:
+        assert other.value("SELECT 1") == "1"
 
 
 KILLED = """

@@ -218,16 +218,14 @@ def test_what_is_behind_copy_data_is_answered_if_they_fail() -> None:
     assert Play().run("> P B E d Q S < 1 2 G E:22P04 Z").conversation.at_rest
 
 
-@pytest.mark.parametrize(
-    "playbook", ["> P B E < 1 2 C", "> P B E c < 1 2 C", "> Q < G", "> P B E < 1 2 G"]
-)
-def test_what_is_answered_and_not_ended_is_suspended(playbook: str) -> None:
-    assert Play().run(playbook).conversation.suspended
+@pytest.mark.parametrize("playbook", ["> P B E < 1 2", "> P B E S < 1 2 C", "> Q", "> Q < G"])
+def test_an_answer_is_awaited_after(playbook: str) -> None:
+    assert Play().run(playbook).conversation.awaits_answer
 
 
-@pytest.mark.parametrize("playbook", ["", "> P B E < 1 2", "> P B E S < 1 2 C", "> Q", "> Q < C Z"])
-def test_what_is_answered_yet_or_ended_is_not_suspended(playbook: str) -> None:
-    assert not Play().run(playbook).conversation.suspended
+@pytest.mark.parametrize("playbook", ["", "> P B E < 1 2 C", "> P B E c < 1 2 C", "> Q < C Z"])
+def test_no_answer_is_awaited_after(playbook: str) -> None:
+    assert not Play().run(playbook).conversation.awaits_answer
 
 
 OUT_OF_STEP = {
