@@ -273,10 +273,14 @@ class Session(ClientSide):
         self._held = False
         if not tail:
             return
+        self._walk(bytes(tail))
         if len(tail) > HOLD_LIMIT:
             # It has not been read since.
             self._resume_reading()
-        self._walk(bytes(tail))
+
+    def _resume_reading(self) -> None:
+        if not (self._held and len(self._tail or b"") > HOLD_LIMIT):
+            super()._resume_reading()
 
     def _release(self, server: ServerConnection) -> None:
         """The server is at rest: others may have it."""

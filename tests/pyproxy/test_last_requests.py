@@ -8,6 +8,7 @@ import pytest
 
 from protocol.postgres import backend
 from pyproxy.postgres.server import ServerConnection
+from pyproxy.postgres.session import HOLD_LIMIT
 from pyproxy.postgres.short_walk import ShortWalk
 from tests.support.messages import message
 from tests.support.stage import (
@@ -109,6 +110,26 @@ async def test_who_has_gone_behind_a_goodbye_that_waits_takes_no_more() -> None:
     assert not stage.up.reading
     stage.session.connection_lost(None)
     assert stage.up.reading
+
+
+async def test_who_has_much_held_back_is_not_read_for_what_its_server_says() -> None:
+    """Each piece of a long answer let in another of what was to wait for it, without bound."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk)
+    stage.play(True, parse(b"a", b"SELECT 1") + SYNC)
+    stage.play(False, CLOSED + PARSED + described() + ready())
+    stage.play(True, query(b"SELECT 1") + query(b"EXECUTE a") + b"".join([query(b"")] * 50_000))
+    stage.play(True, query(b""))
+    assert not stage.down.reading
+    row = result()[:-16]
+    stage.play(False, row)
+    assert not stage.down.reading
+    stage.session.pause_writing()
+    stage.session.resume_writing()
+    assert not stage.down.reading
+    assert len(stage.session._tail or b"") > HOLD_LIMIT
+    stage.play(False, result()[-16:] + ready())
+    assert stage.down.reading
 
 
 @pytest.mark.parametrize("end", [BOGUS, GOODBYE])

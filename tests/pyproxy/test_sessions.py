@@ -270,8 +270,9 @@ async def test_who_had_much_held_back_is_read_again_when_a_refused_write_is_sent
         stage.play(True, query(b"SELECT 1") * 1000)
     stage.play(False, message(b"S", b"default_transaction_read_only\0on\0") + ready())
     assert stage.session.waiting
-    assert stage.down.reading
     assert not stage.down.written
+    stage.session.lent(stage.server)
+    assert stage.down.reading
 
 
 async def test_an_error_of_ours_at_a_loan_costs_nobody_else_in_line_anything() -> None:
