@@ -58,6 +58,9 @@ QUERY: Final = 7
 FUNCTION_CALL: Final = 8
 COPY_END: Final = 9
 
+# How many Syncs may wait behind a COPY that ignores them: nobody sends more than a few.
+MAX_IGNORED: Final = 10_000
+
 # What a ReadyForQuery answers.
 SYNC_POINTS: Final = (SYNC, QUERY, FUNCTION_CALL)
 
@@ -176,6 +179,11 @@ class Conversation:
     def feeding(self) -> bool:
         """Does the server read copy data, and nothing that ends it was sent?"""
         return self.copying and all(entry.kind == SYNC for entry in islice(self.owed, 1, None))
+
+    @property
+    def overdrawn(self) -> bool:
+        """Has a client sent Syncs without end into a COPY? Each is remembered, none is answered."""
+        return self.copying and len(self.owed) > MAX_IGNORED and self.feeding
 
     # -- what is sent to the server ------------------------------------------------------------
 

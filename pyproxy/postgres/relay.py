@@ -112,6 +112,9 @@ class Relay(RefusedWrites):
         out: list[bytes] = []
         problem: ProxyError | None = None
         terminated = False
+        if self.server is not None and self.server.conversation.overdrawn:
+            self._rejected(errors.protocol_violation("too many Sync messages in a COPY"))
+            return
         streamed = self._passing
         if streamed:
             pos = min(streamed, size)

@@ -198,6 +198,11 @@ class ServerConnection(asyncio.Protocol):
         return self.pristine and (self.known is None or self.answer == self.known)
 
     @property
+    def has_the_last_word(self) -> bool:
+        """Has it said FATAL, or half a message? Words of ours were too many, or its rest."""
+        return self.fatal or self.passing > 0
+
+    @property
     def resting(self) -> bool:
         """At rest, and not being reset."""
         return self.conversation.at_rest and self._reset_done is None

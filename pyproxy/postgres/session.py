@@ -334,7 +334,7 @@ class Session(ClientSide):
         if self.ended:
             return
         self.endpoint.log.client_closed_by_proxy(self.id, why)
-        if error is not None and (self.server is None or not self.server.passing):
+        if error is not None and not (self.server is not None and self.server.has_the_last_word):
             self._last_words = error.response()
         self._part()
         self._end(stays=False)
@@ -382,6 +382,8 @@ class Session(ClientSide):
                 self.home.pools.leave(self.pool, self)
                 endpoint.borrow_aborted(self.home)
             return
+        if server.fatal:
+            self._last_words = b""
         conversation = server.conversation
         halfway = self._passing or server.passing
         if (conversation.settled or conversation.skipping) and not halfway:
@@ -399,24 +401,23 @@ class Session(ClientSide):
     def _settle_last(self, server: ServerConnection) -> None:
         """Part with the server once the last requests of its client are answered."""
         conversation = server.conversation
-        if server.passing:
+        if server.has_the_last_word:
+            # There is more to come, or its end.
             return
+        # What is not synced is answered before last words, and not to who has said Terminate.
+        awaited = conversation.awaits_answer if self._last_words else conversation.awaits_ready
         if conversation.settled or conversation.skipping:
             # An error may have made the server discard all that was to come, up to a Sync that
             # nobody will send.
             self._give_back(server)
-            return
-        # Nobody will feed or end it: PostgreSQL fails a COPY, and a pipeline, with its client. For
-        # who has said Terminate, which has last words for nobody, that is not answered either.
-        awaited = conversation.awaits_answer if self._last_words else conversation.awaits_ready
-        if conversation.feeding or (conversation.unsynced and not awaited):
+        elif conversation.feeding or (conversation.unsynced and not awaited):
+            # Nobody will feed or end it: PostgreSQL fails a COPY, and a pipeline, with its client.
             self._abandon(server)
 
     def _abandon(self, server: ServerConnection) -> None:
         """The client has ended in the middle of a request: so does the request."""
         self.server = None
-        if server.passing:
-            # Words of ours would be taken for the rest of the server's message.
+        if server.has_the_last_word:
             self._last_words = b""
         self.endpoint.unpinned(self)
         self._part_if_leaving()
@@ -451,14 +452,13 @@ class Session(ClientSide):
         self._held = False
         self.endpoint.unpinned(self)
         if self.ended:
-            if server.fatal or server.passing:
+            if server.has_the_last_word:
                 self._last_words = b""
             self._part_if_leaving()
             return
         server.target.sessions_lost += 1
         error = None
-        # In the middle of a message of the server's, words of ours would be taken for its rest.
-        if not server.fatal and not server.passing:
+        if not server.has_the_last_word:
             error = errors.server_lost(pinned_for=self.pin.reason if self.pin is not None else "")
         self.end(error, "the database connection was lost")
 

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from protocol.postgres import backend
+from protocol.postgres.conversation import MAX_IGNORED
 from pyproxy.postgres.server import ServerConnection
 from pyproxy.postgres.session import HOLD_LIMIT
 from pyproxy.postgres.short_walk import ShortWalk
@@ -187,3 +188,44 @@ async def test_an_error_of_ours_lets_a_client_go_that_waits_for_its_last_answers
     assert stage.up.aborted
     assert stage.down.closed
     assert stage.session.server is None
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_what_the_database_says_as_it_ends_is_the_last_word(whole: bool) -> None:
+    """Invariant 6: a COPY that a query ends, and bytes that are no message behind that."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk)
+    copy = series(b"COPY t FROM STDIN", described=False)[: -len(SYNC)]
+    stage.play(True, copy + query(b"SELECT 1") + BOGUS)
+    stage.play(False, PARSED + BOUND + COPY_IN)
+    told = PARSED + BOUND + COPY_IN
+    ending = message(b"E", b"SERROR\0VERROR\0C08P01\0Mit is in a COPY\0\0")
+    ending += message(b"E", b"SFATAL\0VFATAL\0C08P01\0Mlost\0\0")
+    if not whole:
+        # Its end is read before it is told.
+        stage = Stage(ShortWalk)
+        told = b""
+        stage.play(True, query(b"SELECT 1"))
+    stage.play(False, ending)
+    if not whole:
+        stage.play(True, BOGUS)
+    stage.server.connection_lost(None)
+    assert stage.down.written == told + ending
+    assert stage.down.closed
+
+
+async def test_syncs_without_end_in_a_copy_are_none() -> None:
+    """PostgreSQL passes over them, and each was remembered: a client could fill the memory."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk)
+    stage.play(True, query(b"COPY t FROM STDIN"))
+    stage.play(False, COPY_IN)
+    stage.play(True, SYNC * MAX_IGNORED)
+    assert not stage.session.ended
+    stage.play(True, SYNC)
+    stage.play(True, SYNC)
+    assert stage.session.ended
+    assert b"too many Sync messages" in last_words(stage, COPY_IN)
+    assert stage.down.closed
+    assert stage.up.closed
+    stage.server.connection_lost(None)
