@@ -385,14 +385,12 @@ class Session(ClientSide):
         if server.fatal:
             self._last_words = b""
         conversation = server.conversation
-        halfway = self._passing or server.passing
-        if (conversation.settled or conversation.skipping) and not halfway:
-            self._give_back(server)
-        elif (
-            stays
-            and (conversation.awaits_answer or server.passing)
-            and not (conversation.feeding or self._passing)
+        heard = not (conversation.awaits_answer or server.passing)
+        if (conversation.settled or conversation.skipping) and not (
+            self._passing or server.passing
         ):
+            self._give_back(server)
+        elif stays and not (heard or conversation.feeding or self._passing):
             # PostgreSQL reads a message after what came before it: let that run to its end.
             self._stay(server)
         else:
