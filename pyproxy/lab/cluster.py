@@ -36,6 +36,7 @@ from pyproxy.lab.segments import remove_segment
 SUPERUSER: Final = "postgres"
 START_TIMEOUT: Final = 60.0
 KILL_TIMEOUT: Final = 10.0
+_STANDBY: Final = "standby.signal"
 _SETTINGS: Final = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -257,12 +258,24 @@ class Cluster:
             "--no-sync",
             environment={"PGPASSWORD": primary.password},
         )
+        self.follow(primary)
+        self.start()
+
+    def follow(self, primary: Cluster) -> None:
+        """Be a standby of this one from the next start on; all that it has must be of its past."""
+        conninfo = (
+            f"host=127.0.0.1 port={primary.port} user={SUPERUSER} password={primary.password}"
+        )
         with (self.data / "postgresql.auto.conf").open("a") as file:
-            file.write(f"primary_conninfo = '{conninfo} password={primary.password}'\n")
-        signal_file = self.data / "standby.signal"
+            file.write(f"primary_conninfo = '{conninfo}'\n")
+        signal_file = self.data / _STANDBY
         signal_file.touch()
         ownership.give(signal_file, self.programs.owner)
-        self.start()
+
+    @property
+    def follows(self) -> bool:
+        """Is it a standby, or was it one when it was stopped?"""
+        return (self.data / _STANDBY).exists()
 
     def remove(self) -> None:
         """Kill it and delete its folder."""

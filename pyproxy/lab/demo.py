@@ -52,8 +52,9 @@ class Pair(NamedTuple):
 
     @property
     def clusters(self) -> list[Cluster]:
-        """Those that there are."""
-        return [self.primary] if self.standby is None else [self.primary, self.standby]
+        """Those that there are, by the names of their folders: so their targets are called."""
+        both = [self.primary] if self.standby is None else [self.primary, self.standby]
+        return sorted(both, key=lambda cluster: cluster.folder)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -120,7 +121,7 @@ def _start(folder: Path, running: contextlib.ExitStack, *, standby: bool) -> Pai
     programs = Programs(binaries.find(), folder)
     password = _password(folder)
     with _step("PostgreSQL primary"):
-        primary = Cluster(folder / "a", programs, "")
+        primary, second = _kept(folder, programs)
         fresh = not primary.data.exists()
         if fresh:
             primary = Cluster.create(folder / "a", programs, _SETTINGS)
@@ -135,14 +136,24 @@ def _start(folder: Path, running: contextlib.ExitStack, *, standby: bool) -> Pai
     if not standby:
         return Pair(primary, None, password)
     with _step("PostgreSQL standby"):
-        second = Cluster(folder / "b", programs, primary.password)
         if not second.data.exists():
             if not fresh:
                 raise ClusterError(f"{folder} was made without a standby; add --no-standby")
             second = Cluster.copy_of(primary, folder / "b")
+        elif second.follows:
+            # The primary may have another port than the last time.
+            second.follow(primary)
         running.callback(second.stop)
         second.start()
     return Pair(primary, second, password)
+
+
+def _kept(folder: Path, programs: Programs) -> tuple[Cluster, Cluster]:
+    """The primary and the standby, as they were left; they may have been exchanged."""
+    file = folder / "a" / "password"
+    password = file.read_text().strip() if file.exists() else ""
+    first, second = (Cluster(folder / name, programs, password) for name in "ab")
+    return (second, first) if first.follows else (first, second)
 
 
 def _password(folder: Path) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from pyproxy.lab.cluster import free_port
@@ -40,8 +42,8 @@ def demo(folder: Path, terminal: None) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextlib.contextmanager
-def demonstration(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    ports = (f"--port={free_port()}", f"--http-port={free_port()}")
+def demonstration(folder: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    ports = (f"--port={free_port()}", f"--http-port={free_port()}", *options)
     with (
         (folder / "log").open("ab") as log,
         subprocess.Popen(
@@ -112,3 +114,31 @@ def test_nohup_keeps_it(folder: Path) -> None:
         "signal.raise_signal(signal.SIGHUP)"
     )
     assert subprocess.run([sys.executable, "-c", asked], cwd=folder).returncode == 0
+
+
+def test_what_is_kept_goes_on_as_a_pair(folder: Path, terminal: None) -> None:
+    """Ports change from one run to the next, and a failover exchanges who is the primary."""
+    write_fail_over_and_read(folder, 1)
+    write_fail_over_and_read(folder, 2)
+
+
+def write_fail_over_and_read(folder: Path, run: int) -> None:
+    """What this run and those before it have written survives a failover."""
+    port = free_port()
+    failover = ("pyproxy", "failover", f"--url=http://127.0.0.1:{port}")
+    kept = (f"--http-port={port}", f"--data-dir={folder / 'kept'}")
+    with demonstration(folder, *kept) as process:
+        wait_until(lambda: (folder / "log").read_text().count("Stop ") == run, 60)
+        *_, url = re.findall(r"^postgresql://\S+$", (folder / "log").read_text(), re.MULTILINE)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS kept (run int)")
+            connection.execute("INSERT INTO kept VALUES (%s)", (run,))
+        done = subprocess.run(
+            [sys.executable, "-m", *failover], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        with psycopg.connect(url) as connection:
+            rows = connection.execute("SELECT run FROM kept ORDER BY run").fetchall()
+            assert rows == [(number,) for number in range(1, run + 1)]
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
