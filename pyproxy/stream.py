@@ -15,8 +15,9 @@ import contextlib
 import os
 import socket
 import ssl
+from collections.abc import Coroutine
 from pathlib import PurePath
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from protocol.postgres.errors import ProtocolError
 from protocol.postgres.framing import HEADER
@@ -26,6 +27,8 @@ from pyproxy.keepalive import watch
 
 # No message of a login is longer: tokens with a session token pass 1 kB, certificates don't travel.
 MAX_LOGIN_MESSAGE: Final = 1 << 16
+# How long one address of a name is waited for before the next one is tried beside it, in seconds.
+HEAD_START: Final = 0.25
 
 
 class LoginStream(asyncio.Protocol):
@@ -212,9 +215,8 @@ async def dial(
 
 
 async def _connect(host: str, port: int) -> socket.socket:
-    """A connected non-blocking socket: the addresses of `host` in turn."""
+    """A connected non-blocking socket."""
     loop = asyncio.get_running_loop()
-    problem: OSError = OSError(f"{host} has no address")
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
@@ -223,24 +225,64 @@ async def _connect(host: str, port: int) -> socket.socket:
     except UnicodeError:
         # Too long for a name, when its letters are written in ASCII.
         raise OSError(f"{host}: this is no host name") from None
-    for family, kind, proto, _, address in found:
-        sock = socket.socket(family, kind, proto)
+    if not found:
+        raise OSError(f"{host} has no address")
+    return await _first_of([_connect_to(*place) for place in found])
+
+
+async def _first_of(addresses: list[Coroutine[None, None, socket.socket]]) -> socket.socket:
+    """What the first address that answers gives; raises the last one's OSError if none does.
+
+    Each is tried when those before it have failed or said nothing for HEAD_START (RFC 8305): one
+    that swallows everything must not take the time of the others.
+    """
+    trying: set[asyncio.Task[socket.socket]] = set()
+    try:
+        while True:
+            if addresses:
+                trying.add(asyncio.get_running_loop().create_task(addresses.pop(0)))
+            done, _ = await asyncio.wait(
+                trying,
+                timeout=HEAD_START if addresses else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for attempt in done:
+                trying.discard(attempt)
+                failed = isinstance(attempt.exception(), OSError)
+                if not (failed and (addresses or trying)):
+                    return attempt.result()
+    finally:
+        for late in trying:
+            late.cancel()
+            late.add_done_callback(_close)
+        for untried in addresses:
+            untried.close()
+
+
+async def _connect_to(
+    family: int, kind: int, proto: int, _: str, address: tuple[Any, ...]
+) -> socket.socket:
+    sock = socket.socket(family, kind, proto)
+    try:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         watch(sock)
-        try:
-            await loop.sock_connect(sock, address)
-        except OSError as error:
-            sock.close()
-            # The loop's own words don't say why; its class does.
-            why = os.strerror(error.errno) if error.errno else str(error)
-            problem = type(error)(f"{join(*address[:2])}: {why}")
-            continue
-        except BaseException:
-            sock.close()
-            raise
-        return sock
-    raise problem
+        await asyncio.get_running_loop().sock_connect(sock, address)
+    except OSError as error:
+        sock.close()
+        # The loop's own words don't say why; its class does.
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise type(error)(f"{join(*address[:2])}: {why}") from None
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _close(attempt: asyncio.Task[socket.socket]) -> None:
+    """It came too late."""
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().close()
 
 
 async def _request_tls(sock: socket.socket) -> bool:
