@@ -297,7 +297,7 @@ def as_text(now: float, line: Line) -> str:
     if line.ours:
         parts.append("[pyproxy]")
     parts.append(line.message)
-    return _UNPRINTABLE.sub(_escape, " ".join(parts)) + "\n"
+    return printable(" ".join(parts)) + "\n"
 
 
 def as_json(now: float, line: Line) -> str:
@@ -315,6 +315,11 @@ def as_json(now: float, line: Line) -> str:
     if line.ours:
         record["source"] = "pyproxy"
     return json.dumps(record | dict(line.fields)) + "\n"
+
+
+def printable(text: str) -> str:
+    """On one line, and without what a terminal would obey."""
+    return _UNPRINTABLE.sub(_escape, text)
 
 
 def _escape(found: re.Match[str]) -> str:

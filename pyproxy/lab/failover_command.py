@@ -15,6 +15,7 @@ from pyproxy.dashboard.client import DEFAULT_URL, ApiError, get_json, post, unde
 from pyproxy.dashboard.view import EventRow
 from pyproxy.exit_codes import DONE, NO, WRONG
 from pyproxy.lab.rehearsal import FINISHED, KILL, PATH, SWITCHOVER
+from pyproxy.logs import printable
 
 # How long a rehearsal may take, and how often it is looked what has happened, in seconds.
 PATIENCE: Final = 150.0
@@ -76,7 +77,7 @@ def _follow(url: str, after: int) -> int:
             if number <= after:
                 continue
             after = number
-            sys.stdout.write(f"{time_of_day}  {message}\n")
+            sys.stdout.write(f"{time_of_day}  {printable(message)}\n")
             sys.stdout.flush()
             if event == FINISHED:
                 return DONE if "not finished" not in message else NO

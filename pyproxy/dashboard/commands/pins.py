@@ -13,6 +13,7 @@ from pyproxy.dashboard.client import DEFAULT_URL, ApiError, get_json, understand
 from pyproxy.dashboard.listings import MAX_LIMIT
 from pyproxy.dashboard.view import PinnedSessionRow, PinRow
 from pyproxy.exit_codes import DONE, WRONG
+from pyproxy.logs import printable
 
 HEADER: Final = ("RULE", "COUNT", "HELD", "DIGEST")
 MIN_WIDTH: Final = 60
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         answer = get_json(arguments.url, f"/api/v1/pins?limit={MAX_LIMIT}")
         with understanding(arguments.url):
             # The shape is the one `view` declares; a server of another release may have another.
-            lines = list(_as_json(answer) if arguments.json else _as_text(answer))
+            lines = list(_as_json(answer)) if arguments.json else _shown(answer)
     except ApiError as problem:
         print(f"pyproxy pins: {problem}", file=sys.stderr)
         return WRONG
@@ -44,6 +45,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _as_json(answer: dict[str, object]) -> Iterator[str]:
     yield json.dumps({name: answer[name] for name in ("pins", "sessions")}, indent=2)
+
+
+def _shown(answer: dict[str, object]) -> list[str]:
+    # Whatever a client calls itself, and whatever it has sent, must not command this terminal.
+    return [printable(line) for line in _as_text(answer)]
 
 
 def _as_text(answer: dict[str, object]) -> Iterator[str]:

@@ -71,6 +71,24 @@ async def test_a_long_digest_is_cut_and_a_line_end_in_it_is_none(
     assert remedy.strip() == "-> Do not."
 
 
+async def test_what_a_client_sends_does_not_command_the_terminal(
+    opened: Open, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lesson: log injection."""
+    view = FakeView()
+    pin = pin_row("PIN-PG-01", "set x = $1", "a remedy")
+    pin["application_name"] = "\x1b[31mred"
+    session = session_row(held=True)
+    session["statement"] = "SET x = '\x1b]0;owned\x07'"
+    view.all_pins, view.all_sessions = [pin], [session]
+    async with opened(view) as house:
+        assert await run(pins, "--url", house.server.url) == 0
+    shown = capsys.readouterr().out
+    assert "\\x1b[31mred" in shown
+    assert "SET x = '\\x1b]0;owned\\x07'" in shown
+    assert "\x1b" not in shown
+
+
 async def test_pins_as_json_are_the_rows(opened: Open, capsys: pytest.CaptureFixture[str]) -> None:
     async with opened() as house:
         assert await run(pins, "--url", house.server.url, "--json") == 0
