@@ -55,8 +55,8 @@ class PoolLimits:
 class Pools(Generic[S]):
     """The pools of a target.
 
-    `open_server(pool)` starts to open one; it ends in `opened` or one of those beside it, exactly
-    once.
+    `open_server(pool)` starts to open one; it ends in `opened`, `opened_in_vain`, `open_failed` or
+    `open_abandoned`, exactly once.
     `close_server(server)` starts to close one; it ends in `closed`, exactly once, as does the
     life of a server that dies by itself. `soon` runs something at the end of the loop's turn.
     """
