@@ -16,6 +16,7 @@ from pyproxy.assessment.page import html
 from pyproxy.assessment.scenarios import what_if
 from pyproxy.config_file import switches
 from pyproxy.exit_codes import DONE, NO, WRONG
+from pyproxy.logs import printable
 from pyproxy.unusable import Unusable, plain_words
 
 
@@ -56,7 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         text = json.dumps(report.as_json(assessment, advice, outcomes), indent=2) + "\n"
     else:
-        text = report.markdown(assessment, advice, outcomes)
+        # Statements are their clients' words, and must not command a terminal.
+        lines = report.markdown(assessment, advice, outcomes).split("\n")
+        text = "\n".join(map(printable, lines))
         text = html(text) if arguments.format == "html" else text
     if arguments.output is not None:
         arguments.output.write_text(text, encoding="utf-8")

@@ -89,6 +89,20 @@ async def test_what_a_client_sends_does_not_command_the_terminal(
     assert "\x1b" not in shown
 
 
+@pytest.mark.parametrize("form", ["markdown", "html"])
+def test_nor_does_what_a_log_of_the_database_has_in_it(
+    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "postgresql.log"
+    log.write_text("2026-01-01 12:00:00.000 UTC [123] LOG:  statement: SET x = '\x1b[2J'\n")
+    parser = argparse.ArgumentParser()
+    audit.add_arguments(parser)
+    audit.run(parser.parse_args(["--log", str(log), "--format", form]))
+    shown = capsys.readouterr().out
+    assert "\\x1b[2J" in shown
+    assert "\x1b" not in shown
+
+
 async def test_pins_as_json_are_the_rows(opened: Open, capsys: pytest.CaptureFixture[str]) -> None:
     async with opened() as house:
         assert await run(pins, "--url", house.server.url, "--json") == 0
