@@ -321,6 +321,8 @@ class ProxyView:
             state = "WAITING" if session.waiting else "IDLE"
         peer = session.transport.get_extra_info("peername")
         since = session.waiting_since if state == "WAITING" else session.idle_since
+        age = now - session.born
+        busy = session.busy_for()
         return ClientRow(
             id=session.id,
             endpoint=session.endpoint.name,
@@ -334,8 +336,8 @@ class ProxyView:
             server=server.id if server is not None else None,
             in_transaction=server is not None and in_transaction(server),
             pin=session.pin.rule if session.pin is not None else None,
-            age=now - session.born,
-            state_age=max(now - since, 0.0),
+            age=age,
+            state_age=max(now - since, 0.0) if busy is None else min(busy, age),
         )
 
     def _server(self, server: ServerConnection, now: float) -> ServerRow:

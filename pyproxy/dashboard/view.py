@@ -95,7 +95,7 @@ class ClientRow(TypedDict):
 
     age: float
     state_age: float
-    """How long it has been in `state`."""
+    """How long it has waited, run its request, or had none."""
 
 
 class ServerRow(TypedDict):

@@ -11,6 +11,7 @@ import asyncio
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from protocol.postgres import frontend
@@ -477,6 +478,13 @@ class Session(ClientSide):
         """Nothing under way: no request, no transaction, no wait."""
         server = self.server
         return not self._held and (server is None or server.conversation.at_rest)
+
+    def busy_for(self) -> float | None:
+        """For how many seconds its request has been under way; None when nothing is owed."""
+        server = self.server
+        if server is None or not server.conversation.owed:
+            return None
+        return perf_counter() - (self._pipelined or self._started)
 
     @property
     def waits(self) -> int:

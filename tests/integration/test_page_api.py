@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.messages import Query
+from tests.support.messages import Bind, Execute, Parse, Query, Sync
 from tests.support.postgres import PASSWORD, Postgres, temporary_folder
 from tests.support.proxy import Proxy, start_proxy
 from tests.support.wire import Wire
@@ -88,6 +88,26 @@ def test_everybody_is_seen_once_and_in_one_state(postgres: Postgres) -> None:
         waiting.read_ready()
         pinned.close()
         eventually(lambda: not board(proxy)["pinned"])
+
+
+@pytest.mark.parametrize("extended", [False, True], ids=["simple", "extended"])
+def test_a_client_is_shown_with_how_long_its_request_has_run(proxy: Proxy, extended: bool) -> None:
+    """The upkeep that looks for idle clients finds it busy every second; that is no new beginning."""
+    sql = "SELECT pg_sleep(30)"
+    messages = (Parse("", sql), Bind("", ""), Execute(), Sync()) if extended else (Query(sql),)
+
+    def shown() -> dict[str, Any]:
+        (client,) = proxy.api("clients?application_name=slow")["clients"]
+        assert isinstance(client, dict)
+        return client
+
+    with contextlib.closing(proxy.wire(application_name="slow")) as slow:
+        slow.ask(Query("SELECT 1"))
+        slow.send(*messages)
+        eventually(lambda: shown()["state_age"] > 3)
+        now = shown()
+        assert now["state"] == "ACTIVE"
+        assert now["state_age"] <= now["age"]
 
 
 def test_pages_of_clients_stay_put(postgres: Postgres) -> None:

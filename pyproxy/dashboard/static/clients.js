@@ -17,7 +17,7 @@ const COLUMNS = [
   ["From", (client) => client.address, "number"],
   ["TLS", (client) => (client.tls ? "yes" : "no")],
   ["Pinned by", (client) => client.pin ?? "–"],
-  ["In this state", (client) => duration(client.state_age), "number"],
+  ["For", (client) => duration(client.state_age), "number"],
   ["Connected", (client) => duration(client.age), "number"],
   ["Log id", (client) => client.id, "number"],
 ];
