@@ -14,6 +14,7 @@ h1 { font-size: 1.6rem } h2 { font-size: 1.15rem; margin-top: 2rem }
 table { border-collapse: collapse; width: 100%; font-size: .9rem }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem;
   border-bottom: 1px solid #8884 }
+table { display: block; overflow-x: auto }
 code { font: .85rem ui-monospace, monospace; overflow-wrap: anywhere }
 """
 _CODE: Final = re.compile(r"(`+)(.+?)\1")

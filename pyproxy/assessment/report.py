@@ -62,7 +62,7 @@ def _what_pins(assessment: Assessment) -> Iterator[str]:
         (
             (
                 finding.rule,
-                f"{finding.calls:,}",
+                f"{finding.calls:,}" if assessment.statements else "-",
                 f"{finding.pinned:,}" if assessment.session_count else "-",
                 _seconds(finding.seconds) if assessment.session_count else "-",
                 _code(finding.statement),

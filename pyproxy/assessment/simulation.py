@@ -14,10 +14,10 @@ from __future__ import annotations
 import heapq
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from pyproxy.assessment.judgement import Assessment
+from pyproxy.assessment.judgement import Assessment, SessionJudged
 
 # Long enough for the queue to settle; it takes a fraction of a second.
 TRANSACTIONS: Final = 20_000
@@ -186,14 +186,25 @@ def replayed_peak(assessment: Assessment) -> tuple[int, int]:
         if session.begin is None or session.end is None:
             continue
         direct += [(session.begin, 1), (session.end, -1)]
-        pinned_at = judged.pinned_at
-        for span in judged.spans:
-            if pinned_at is None or span.begin < pinned_at:
-                end = span.end if pinned_at is None else min(span.end, pinned_at)
-                lent += [(span.begin, 1), (end, -1)]
-        if pinned_at is not None:
-            lent += [(pinned_at, 1), (session.end, -1)]
+        lent += _lent(judged, session.begin, session.end)
     return _peak(direct), _peak(lent)
+
+
+def _lent(judged: SessionJudged, since: float, until: float) -> Iterator[tuple[float, int]]:
+    """When one session takes a connection, and when it gives it back; never two at a time.
+
+    A log counts in milliseconds and tells an end and a duration: a statement can seem to begin
+    before the one ahead of it has ended.
+    """
+    limit = until if judged.pinned_at is None else min(judged.pinned_at, until)
+    free = since
+    for span in judged.spans:
+        if span.begin < limit:
+            begin = max(span.begin, free)
+            free = max(begin, min(span.end, limit))
+            yield from ((begin, 1), (free, -1))
+    if judged.pinned_at is not None:
+        yield from ((max(judged.pinned_at, free), 1), (until, -1))
 
 
 def _peak(changes: list[tuple[float, int]]) -> int:

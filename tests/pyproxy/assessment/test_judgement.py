@@ -50,6 +50,12 @@ def test_a_transaction_that_pins_in_its_middle_counts_once() -> None:
     assert replayed_peak(judge(recording(seen), AWS)) == (1, 1)
 
 
+def test_a_session_never_needs_two_connections_at_a_time() -> None:
+    """Milliseconds of a log, and durations in microseconds: its statements seem to overlap."""
+    seen = session((1.0, 0.5, "SELECT 1"), (1.4995, 0.5, "SELECT 2"), end=1.99)
+    assert replayed_peak(judge(recording(seen), AWS)) == (1, 1)
+
+
 def test_an_application_that_multiplexes_well_may_use_it() -> None:
     advice = advise(judge(recording(*busy(50)), AWS), AWS)
     assert advice.verdict is Verdict.USE
