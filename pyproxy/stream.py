@@ -173,10 +173,16 @@ def part_with(transport: asyncio.Transport, linger: float) -> None:
     cut_later(transport, linger)
 
 
-def cut_later(transport: asyncio.Transport, linger: float) -> None:
-    """Of a connection that is being closed: give its last words `linger` seconds to arrive."""
-    if transport.get_write_buffer_size():
-        asyncio.get_running_loop().call_later(linger, transport.abort)
+def cut_later(transport: asyncio.Transport, linger: float, before: int = 0) -> None:
+    """Of a connection that is being closed: give its last words `linger` seconds to arrive.
+
+    Whoever has taken some of them, of `before`, has as long again.
+    """
+    size = transport.get_write_buffer_size()
+    if before and size >= before:
+        transport.abort()
+    elif size:
+        asyncio.get_running_loop().call_later(linger, cut_later, transport, linger, size)
 
 
 async def dial(

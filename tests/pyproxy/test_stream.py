@@ -1,14 +1,16 @@
-"""Connections to databases: what is said when there is none."""
+"""Connections: what is said when there is none, and how long one that is closed may stay."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from typing import cast
 
 import pytest
 
 from pyproxy import stream
-from pyproxy.stream import _first_of, dial
+from pyproxy.stream import _first_of, cut_later, dial
+from tests.support.stage import Wire
 
 
 async def test_it_is_told_why_who_did_not_answer() -> None:
@@ -87,3 +89,24 @@ async def test_who_gives_up_gives_all_addresses_up(monkeypatch: pytest.MonkeyPat
     await asyncio.wait([connecting])
     await asyncio.sleep(0)
     assert some.given_up == 2
+
+
+async def test_who_reads_its_last_words_slowly_is_not_cut_off() -> None:
+    """As long as it does: a PostgreSQL would wait for it in send()."""
+
+    class Slow(Wire):
+        def get_write_buffer_size(self) -> int:
+            self.buffered = max(self.buffered - 1, least)
+            return self.buffered
+
+    for least, cut in ((0, False), (2, True)):
+        wire = Slow()
+        wire.buffered = 6
+        cut_later(cast(asyncio.Transport, wire), 0.0)
+        async with asyncio.timeout(15):
+            while wire.buffered > least:
+                assert not wire.aborted
+                await asyncio.sleep(0)
+            for _ in range(5):
+                await asyncio.sleep(0.001)
+        assert wire.aborted is cut
