@@ -461,7 +461,7 @@ class Session(ClientSide):
             error = errors.server_lost(pinned_for=self.pin.reason if self.pin is not None else "")
         self.end(error, "the database connection was lost")
 
-    # -- upkeep --------------------------------------------------------------------------------
+    # -- for who looks -------------------------------------------------------------------------
 
     @property
     def keeps_server(self) -> bool:
@@ -479,6 +479,12 @@ class Session(ClientSide):
         server = self.server
         return not self._held and (server is None or server.conversation.at_rest)
 
+    @property
+    def busy(self) -> bool:
+        """Does it wait, or is its request under way?"""
+        server = self.server
+        return self._held or (server is not None and not server.conversation.settled)
+
     def busy_for(self) -> float | None:
         """For how many seconds its request has been under way; None when nothing is owed."""
         server = self.server
@@ -490,18 +496,3 @@ class Session(ClientSide):
     def waits(self) -> int:
         """How many clients have had to wait for a server of its target since the start."""
         return self.home.pools.waits
-
-    def overdue(self, now: float, idle_timeout: float, max_life: float) -> str:
-        """Why it should be closed now, or "". A client with a request under way never is (S-01)."""
-        server = self.server
-        if self._held or (server is not None and not server.conversation.settled):
-            self.touched = True
-        if self.touched:
-            self.touched = False
-            self.idle_since = now
-            return ""
-        if now - self.idle_since >= idle_timeout:
-            return "it was idle for longer than idle_client_timeout"
-        if now - self.born >= max_life and self.quiet:
-            return "it has reached the maximum lifetime of a client connection"
-        return ""

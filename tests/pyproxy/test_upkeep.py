@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 from pyproxy.app import App
 from pyproxy.upkeep import REPEAT, Upkeep
+
+
+class Ill:
+    """A session that cannot even say how it is."""
+
+    @property
+    def busy(self) -> bool:
+        raise LookupError
 
 
 class House:
@@ -23,18 +31,17 @@ class House:
             )
             for name in "ab"
         ]
-        sessions = [
-            SimpleNamespace(
-                overdue=self.overdue if name == "a" else lambda *_: "idle",
-                end=lambda *_: self.done.append("session ended"),
-            )
-            for name in "ab"
-        ]
+        idle = SimpleNamespace(
+            busy=False,
+            touched=False,
+            idle_since=-1.0,
+            end=lambda *_: self.done.append("session ended"),
+        )
         self.app = SimpleNamespace(
             fleet=SimpleNamespace(everywhere=lambda: steps),
             ledger=SimpleNamespace(observe=lambda now: 1 / 0),
             end_enhanced_logging=self.step("enhanced", fails=True),
-            endpoints={"default": SimpleNamespace(sessions=sessions)},
+            endpoints={"default": SimpleNamespace(sessions=[Ill(), idle])},
             config=SimpleNamespace(proxy=SimpleNamespace(idle_client_timeout=1)),
             log=SimpleNamespace(failure=self.failed),
         )
@@ -47,9 +54,6 @@ class House:
             self.done.append(name)
 
         return step
-
-    def overdue(self, *_: Any) -> str:
-        raise LookupError
 
     def failed(self, client: int | None) -> None:
         self.failures += 1
