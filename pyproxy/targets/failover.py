@@ -129,7 +129,7 @@ class Observations(NamedTuple):
     """Who has lost the role of the writer, and was not a standby since."""
 
     leader: str | None = None
-    """Who is the writer by the word of an orchestrator; None when there is none to ask."""
+    """Who writes by the word of an orchestrator; empty: nobody; None: there is none to ask."""
 
     promoting: str | None = None
     """Who was asked last to take over; None once somebody has."""
@@ -258,9 +258,9 @@ def _came_to_nothing(target: Observation, seen: Observations, now: float) -> boo
 
 def _at_the_start(seen: Observations) -> Decision:
     """Nobody is seen writable, and nobody was."""
-    first = seen.targets[0]
-    if first.health is Health.UP and first.role not in (READ_WRITE, READ_ONLY):
-        # As configured: the first one is the writer.
+    # The leader, or as configured: the first one is the writer.
+    first = next((t for t in seen.targets if seen.leader in (None, t.id)), None)
+    if first and first.health is Health.UP and first.role not in (READ_WRITE, READ_ONLY):
         return Decision(State.BLIND, first.id, why=f"the probe may not look at {first.id}")
     standbys = [t for t in seen.targets if _standby(t)]
     others = [t for t in seen.targets if not _standby(t)]

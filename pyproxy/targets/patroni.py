@@ -56,8 +56,8 @@ class Patroni:
         self._tell: Final = tell
         # Called where an exception of our own is handled.
         self._failed: Final = failed
-        # The last leader; it stays so while there is none.
-        self._leader: str | None = None
+        # The last leader; it stays so while there is none. Empty: there was none yet.
+        self._leader = ""
         self._answers = True
 
     async def run(self) -> None:

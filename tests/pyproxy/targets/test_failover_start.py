@@ -11,6 +11,7 @@ from tests.support.observations import (
     NOW,
     SUSPECT,
     Case,
+    blind,
     check,
     never,
     primary,
@@ -135,6 +136,27 @@ CASES = [
         None,
         fenced="a",
         readerless=True,
+    ),
+    # -- an orchestrator is asked
+    Case(
+        "the probe may not log in, and an orchestrator says who is the leader",
+        seen(blind("a"), blind("b"), writer=None, timeline=0, leader="b"),
+        State.BLIND,
+        "b",
+    ),
+    Case(
+        "an orchestrator says that nobody is the leader yet",
+        seen(primary("a"), standby("b"), writer=None, timeline=0, leader=""),
+        State.STARTING,
+        None,
+        "b",
+        "a",
+    ),
+    Case(
+        "nobody is the leader yet, and the probe may not log in",
+        seen(blind("a"), blind("b"), writer=None, timeline=0, leader=""),
+        State.STARTING,
+        None,
     ),
 ]
 

@@ -48,7 +48,7 @@ async def test_the_next_url_is_asked_and_silence_is_told_once(
 ) -> None:
     told: list[str] = []
     leaders: list[str | None] = []
-    answers: dict[str, list[Member]] = {"two": [Member("db-b", "leader", "", 0)]}
+    answers: dict[str, list[Member]] = {"two": [Member("db-b", "replica", "", 0)]}
 
     def fetch(url: str, timeout: float) -> list[Member]:
         if url not in answers:
@@ -65,6 +65,9 @@ async def test_the_next_url_is_asked_and_silence_is_told_once(
         tell=lambda level, event, message: told.append(event),
         failed=lambda: pytest.fail("nothing has failed"),
     )
+    # Before there was one, a lock that is free is nobody's.
+    await asks.ask()
+    answers["two"] = [Member("db-b", "leader", "", 0)]
     await asks.ask()
     # While the lock is free the last leader stays the word.
     answers["two"] = [Member("db-b", "replica", "", 0)]
@@ -74,7 +77,7 @@ async def test_the_next_url_is_asked_and_silence_is_told_once(
     await asks.ask()
     answers["one"] = [Member("db-a", "master", "", 0)]
     await asks.ask()
-    assert leaders == ["db-b", "db-b", None, None, "db-a"]
+    assert leaders == ["", "db-b", "db-b", None, None, "db-a"]
     assert told == ["patroni-leader", "patroni-silent", "patroni-answers", "patroni-leader"]
 
 
