@@ -12,8 +12,8 @@ import psycopg
 import pytest
 
 from tests.support.messages import Query
-from tests.support.postgres import Postgres, own_postgres, temporary_folder
-from tests.support.proxy import Proxy, start_proxy
+from tests.support.postgres import Postgres, own_postgres
+from tests.support.proxy import Proxy, proxy_of, start_proxy
 from tests.support.wire import errors_of
 
 pytestmark = pytest.mark.adversity
@@ -32,12 +32,7 @@ def postgres() -> Iterator[Postgres]:
 @pytest.fixture(scope="module")
 def crowded(postgres: Postgres) -> Iterator[Proxy]:
     """Ten of the hundred connections that the database allows."""
-    with (
-        temporary_folder() as folder,
-        start_proxy(
-            folder, postgres, max_connections_percent=SERVERS, connection_borrow_timeout=60
-        ) as proxy,
-    ):
+    with proxy_of(SERVERS, postgres, connection_borrow_timeout=60) as proxy:
         yield proxy
 
 

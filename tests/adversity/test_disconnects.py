@@ -23,8 +23,8 @@ from tests.support.messages import (
     Sync,
     Terminate,
 )
-from tests.support.postgres import Postgres, temporary_folder
-from tests.support.proxy import Proxy, start_proxy
+from tests.support.postgres import Postgres
+from tests.support.proxy import Proxy, proxy_of
 from tests.support.wire import Wire, tags_of
 
 pytestmark = pytest.mark.adversity
@@ -33,12 +33,7 @@ pytestmark = pytest.mark.adversity
 @pytest.fixture(scope="module")
 def narrow(postgres: Postgres) -> Iterator[Proxy]:
     """One server for everybody: whatever is left on it is met by the next client."""
-    with (
-        temporary_folder() as folder,
-        start_proxy(
-            folder, postgres, max_connections_percent=1, proxy={"debug_logging": True}
-        ) as proxy,
-    ):
+    with proxy_of(1, postgres, proxy={"debug_logging": True}) as proxy:
         yield proxy
 
 

@@ -14,7 +14,7 @@ import yaml
 
 from tests.support.messages import Bind, Execute, Parse, Query, Sync
 from tests.support.postgres import Postgres, start_postgres, temporary_folder
-from tests.support.proxy import Proxy, configuration, start_proxy
+from tests.support.proxy import Proxy, configuration, proxy_of
 from tests.support.wire import Wire, errors_of
 
 pytestmark = pytest.mark.adversity
@@ -61,22 +61,13 @@ def database() -> Iterator[Postgres]:
 @pytest.fixture
 def guarded(database: Postgres) -> Iterator[Proxy]:
     """Three database connections for everybody."""
-    with (
-        temporary_folder() as folder,
-        start_proxy(
-            folder,
-            database,
-            max_connections_percent=3,
-            extensions=["leak_guard"],
-            target_group={
-                "connection_pool_config": {
-                    "max_connections_percent": 3,
-                    "connection_borrow_timeout": 60,
-                    "init_query": "SET lock_timeout = '61s'",
-                }
-            },
-        ) as proxy,
-    ):
+    with proxy_of(
+        3,
+        database,
+        extensions=["leak_guard"],
+        connection_borrow_timeout=60,
+        init_query="SET lock_timeout = '61s'",
+    ) as proxy:
         yield proxy
 
 
@@ -176,8 +167,7 @@ def test_a_reload_turns_it_on_and_off_for_clients_that_are_there(database: Postg
             time.sleep(0.02)
 
     with (
-        temporary_folder() as folder,
-        start_proxy(folder, database, max_connections_percent=1) as proxy,
+        proxy_of(1, database) as proxy,
         proxy.wire() as client,
     ):
         for times, extensions, left in ((1, ["leak_guard"], "4MB"), (2, [], "9MB")):

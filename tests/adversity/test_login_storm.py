@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
-from tests.support.postgres import PASSWORD, Postgres, temporary_folder
-from tests.support.proxy import Proxy, start_proxy
+from tests.support.postgres import PASSWORD, Postgres
+from tests.support.proxy import Proxy, proxy_of
 
 pytestmark = pytest.mark.adversity
 
@@ -20,10 +20,7 @@ CLIENTS = 500
 
 @pytest.fixture(scope="module")
 def stormy(postgres: Postgres) -> Iterator[Proxy]:
-    with (
-        temporary_folder() as folder,
-        start_proxy(folder, postgres, max_connections_percent=10) as proxy,
-    ):
+    with proxy_of(10, postgres) as proxy:
         yield proxy
 
 

@@ -18,8 +18,8 @@ from tests.support.messages import (
     Terminate,
     cancel_request,
 )
-from tests.support.postgres import Postgres, temporary_folder
-from tests.support.proxy import Proxy, start_proxy
+from tests.support.postgres import Postgres
+from tests.support.proxy import Proxy, proxy_of
 from tests.support.waiting import wait_until
 from tests.support.wire import Silence, Wire, errors_of
 
@@ -29,12 +29,7 @@ pytestmark = [pytest.mark.adversity, pytest.mark.integration]
 @pytest.fixture(scope="module")
 def two(postgres: Postgres) -> Iterator[Proxy]:
     """Two database connections for everybody, and cancel requests."""
-    with (
-        temporary_folder() as folder,
-        start_proxy(
-            folder, postgres, max_connections_percent=2, extensions=["cancel_requests"]
-        ) as proxy,
-    ):
+    with proxy_of(2, postgres, extensions=["cancel_requests"]) as proxy:
         yield proxy
         proxy.await_rest()
 

@@ -22,7 +22,7 @@ import pytest
 
 from tests.support.messages import Bind, Execute, Parse, Query, Sync, message
 from tests.support.postgres import Postgres, start_postgres, temporary_folder
-from tests.support.proxy import Proxy, start_proxy
+from tests.support.proxy import Proxy, proxy_of
 from tests.support.wire import Reply, Wire, errors_of
 
 pytestmark = pytest.mark.integration
@@ -61,22 +61,14 @@ def database() -> Iterator[Postgres]:
 @pytest.fixture(scope="module")
 def narrow(database: Postgres) -> Iterator[Proxy]:
     """One database connection for everybody."""
-    with (
-        temporary_folder() as folder,
-        start_proxy(folder, database, max_connections_percent=1) as proxy,
-    ):
+    with proxy_of(1, database) as proxy:
         yield proxy
 
 
 @pytest.fixture(scope="module")
 def guarded(database: Postgres) -> Iterator[Proxy]:
     """The same with leak_guard."""
-    with (
-        temporary_folder() as folder,
-        start_proxy(
-            folder, database, max_connections_percent=1, extensions=["leak_guard"]
-        ) as proxy,
-    ):
+    with proxy_of(1, database, extensions=["leak_guard"]) as proxy:
         yield proxy
 
 

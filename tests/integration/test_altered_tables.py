@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 
 from tests.support.messages import Bind, Close, Describe, Execute, Parse, Query, Sync
-from tests.support.postgres import Postgres, temporary_folder
-from tests.support.proxy import Proxy, start_proxy
+from tests.support.postgres import Postgres
+from tests.support.proxy import Proxy, proxy_of
 from tests.support.transparency import normal
 from tests.support.wire import Reply, errors_of
 
@@ -23,10 +23,7 @@ CHANGED = ("0A000", "cached plan must not change result type")
 @pytest.fixture(scope="module")
 def two(postgres: Postgres) -> Iterator[Proxy]:
     """Two database connections for everybody."""
-    with (
-        temporary_folder() as folder,
-        start_proxy(folder, postgres, max_connections_percent=2) as proxy,
-    ):
+    with proxy_of(2, postgres) as proxy:
         yield proxy
 
 

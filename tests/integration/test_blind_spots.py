@@ -13,7 +13,7 @@ import pytest
 from protocol.postgres import backend
 from tests.support.messages import Bind, Execute, Parse, Query, Sync
 from tests.support.postgres import Postgres, temporary_folder
-from tests.support.proxy import Proxy, start_proxy
+from tests.support.proxy import Proxy, proxy_of, start_proxy
 from tests.support.wire import Wire, errors_of
 
 pytestmark = pytest.mark.integration
@@ -87,12 +87,8 @@ def test_the_proxys_own_settings_and_those_of_a_transaction_are_no_findings(
 ) -> None:
     """ST-05: application_name is set by the proxy; SET LOCAL does not pin here and is undone."""
     with (
-        temporary_folder() as folder,
-        start_proxy(
-            folder,
-            postgres,
-            max_connections_percent=1,
-            compatibility={"set_local": "no_pin", "set_config_local": "no_pin"},
+        proxy_of(
+            1, postgres, compatibility={"set_local": "no_pin", "set_config_local": "no_pin"}
         ) as proxy,
         proxy.wire(application_name="one") as one,
         proxy.wire(application_name="other") as other,
@@ -127,10 +123,7 @@ def test_a_setting_changed_by_an_extended_query_names_it(postgres: Postgres) -> 
         call = Parse("", "SELECT leave($1, 'Asia/Tokyo')"), Bind("", "", (name.encode(),))
         assert not errors_of(client.ask(*call, Execute(), Sync()))
 
-    with (
-        temporary_folder() as folder,
-        start_proxy(folder, postgres, max_connections_percent=1) as proxy,
-    ):
+    with proxy_of(1, postgres) as proxy:
         with proxy.wire(database="app") as client:
             leave(client, "TimeZone")
         line = proxy.wait_for_log("the setting TimeZone")

@@ -12,8 +12,8 @@ import psycopg
 import pytest
 
 from tests.support.messages import Bind, Execute, Parse, Query, Sync
-from tests.support.postgres import Postgres, temporary_folder
-from tests.support.proxy import ROOT, Proxy, start_proxy
+from tests.support.postgres import Postgres
+from tests.support.proxy import ROOT, Proxy, proxy_of
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
@@ -22,10 +22,7 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 def narrow(postgres: Postgres) -> Iterator[Proxy]:
     """One database connection for everybody."""
-    with (
-        temporary_folder() as folder,
-        start_proxy(folder, postgres, max_connections_percent=1) as proxy,
-    ):
+    with proxy_of(1, postgres) as proxy:
         yield proxy
 
 

@@ -26,7 +26,7 @@ from tests.support.messages import (
     cancel_request,
 )
 from tests.support.postgres import PASSWORD, Postgres, temporary_folder
-from tests.support.proxy import Proxy, start_proxy
+from tests.support.proxy import Proxy, proxy_of, start_proxy
 from tests.support.wire import Wire, errors_of, tags_of
 
 pytestmark = pytest.mark.integration
@@ -37,12 +37,7 @@ CANCELS = int(os.environ.get("PYPROXY_CANCELS", "150"))
 @pytest.fixture(scope="module")
 def narrow(postgres: Postgres) -> Iterator[Proxy]:
     """One database connection for everybody, and cancel requests."""
-    with (
-        temporary_folder() as folder,
-        start_proxy(
-            folder, postgres, max_connections_percent=1, extensions=["cancel_requests"]
-        ) as proxy,
-    ):
+    with proxy_of(1, postgres, extensions=["cancel_requests"]) as proxy:
         yield proxy
 
 
@@ -214,10 +209,7 @@ def test_lesson_13_a_sync_behind_the_answer_is_ignored_too(
 def test_lesson_20_a_refused_pipeline_is_not_sent_in_parts(postgres: Postgres) -> None:
     """Lesson 20: after E-PG-16 nothing of the pipeline reaches a server."""
     with (
-        temporary_folder() as folder,
-        start_proxy(
-            folder, postgres, max_connections_percent=1, connection_borrow_timeout=1
-        ) as proxy,
+        proxy_of(1, postgres, connection_borrow_timeout=1) as proxy,
         proxy.wire() as holder,
         proxy.wire() as late,
         postgres.wire() as direct,

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.messages import Bind, Execute, Parse, Query, Sync
 from tests.support.postgres import PASSWORD, Postgres, temporary_folder
-from tests.support.proxy import Proxy, start_proxy
+from tests.support.proxy import Proxy, proxy_of, start_proxy
 from tests.support.wire import Wire
 
 pytestmark = pytest.mark.integration
@@ -45,8 +45,7 @@ def board(proxy: Proxy) -> dict[str, Any]:
 def test_everybody_is_seen_once_and_in_one_state(postgres: Postgres) -> None:
     """Two connections: one pinned, one in a transaction, so that a third client waits."""
     with (
-        temporary_folder() as folder,
-        start_proxy(folder, postgres, max_connections_percent=2) as proxy,
+        proxy_of(2, postgres) as proxy,
         contextlib.ExitStack() as stack,
     ):
         pinned, busy, waiting, idle = (

@@ -219,6 +219,19 @@ def start_proxy(folder: Path, postgres: Database, **changes: Any) -> Iterator[Pr
 
 
 @contextlib.contextmanager
+def proxy_of(connections: int, postgres: Database, **changes: Any) -> Iterator[Proxy]:
+    """One in a folder of its own, with so many database connections for everybody.
+
+    The databases here take a hundred, so that one percent is one.
+    """
+    with (
+        temporary_folder() as folder,
+        start_proxy(folder, postgres, max_connections_percent=connections, **changes) as proxy,
+    ):
+        yield proxy
+
+
+@contextlib.contextmanager
 def begin_proxy(
     folder: Path,
     postgres: Database,
