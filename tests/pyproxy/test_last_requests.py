@@ -229,3 +229,22 @@ async def test_syncs_without_end_in_a_copy_are_none() -> None:
     assert stage.down.closed
     assert stage.up.closed
     stage.server.connection_lost(None)
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_the_end_of_no_copy_is_not_waited_for(answered: bool) -> None:
+    """PostgreSQL passes over it: a client that ended behind it kept its server for ever."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk)
+    answer = PARSED + BOUND + result()
+    stage.play(True, CALL)
+    stage.play(True, message(b"f", b"x\0"))
+    if answered:
+        stage.play(False, answer)
+    stage.play(True, BOGUS)
+    if not answered:
+        stage.play(False, answer)
+    assert last_words(stage, answer)
+    assert stage.down.closed
+    assert stage.up.closed
+    stage.server.connection_lost(None)
