@@ -420,7 +420,7 @@ class App:
             await listener.stop()
         deadline = asyncio.get_running_loop().time() + grace
         while True:
-            busy = 0
+            busy = self._last_requests()
             for session in self._sessions():
                 if session.quiet:
                     session.end(errors.shutting_down(), "the proxy is shutting down")
@@ -429,6 +429,12 @@ class App:
             if not busy or asyncio.get_running_loop().time() >= deadline:
                 return
             await asyncio.sleep(DRAIN_INTERVAL)
+
+    def _last_requests(self) -> int:
+        """How many servers run requests of clients who have said goodbye behind them."""
+        everywhere = self.fleet.everywhere()
+        lent = (server.session for servers in everywhere for server in servers.all)
+        return sum(session is not None and session.ended for session in lent)
 
     async def stop(self) -> None:
         """Stop at once: every client is told, every server connection closed."""

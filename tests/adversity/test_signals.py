@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.messages import Query, Terminate
 from tests.support.postgres import PASSWORD, Postgres, temporary_folder
 from tests.support.proxy import (
     ROOT,
@@ -63,6 +64,21 @@ def test_sigterm_lets_a_transaction_finish(postgres: Postgres) -> None:
             assert proxy.process.wait(10) == 0
             busy.close()
         assert direct.value("SELECT count(*) FROM s_drain") == "2"
+
+
+def test_sigterm_lets_the_last_requests_of_a_goodbye_finish(postgres: Postgres) -> None:
+    """Its client has ended for the proxy, and still waits for its answers."""
+    with (
+        temporary_folder() as folder,
+        start_proxy(folder, postgres) as proxy,
+        proxy.wire() as leaving,
+    ):
+        leaving.send(Query("SELECT pg_sleep(4)"), Query("SELECT 'done'"), Terminate())
+        while proxy.api("clients")["clients"]:
+            time.sleep(0.01)
+        proxy.signal(signal.SIGTERM)
+        assert [r.values for r in leaving.read_to_end() if r.tag == "D"] == [[b""], [b"done"]]
+        assert proxy.process.wait(10) == 0
 
 
 def test_sigterm_does_not_wait_for_ever(postgres: Postgres) -> None:
