@@ -231,11 +231,11 @@ async def impostor(answer: bytes) -> AsyncIterator[int]:
     """Answers SSLRequest with these bytes."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        incomplete = contextlib.suppress(OSError, asyncio.IncompleteReadError)
+        with incomplete, contextlib.closing(writer):
             await reader.readexactly(8)
             writer.write(answer)
             await reader.read()
-        writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         yield server.sockets[0].getsockname()[1]

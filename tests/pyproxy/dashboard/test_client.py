@@ -18,10 +18,10 @@ async def answering(raw: bytes) -> AsyncIterator[str]:
     """A server that answers everything with the same bytes."""
 
     async def answer(reader: StreamReader, writer: StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(raw)
-        await writer.drain()
-        writer.close()
+        with contextlib.closing(writer):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(raw)
+            await writer.drain()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
@@ -75,8 +75,8 @@ async def test_an_answer_that_is_not_ours_is_told_as_such(raw: bytes, said: str)
 
 async def test_a_proxy_that_does_not_answer_is_not_waited_for() -> None:
     async def silent(reader: StreamReader, writer: StreamWriter) -> None:
-        await reader.read()
-        writer.close()
+        with contextlib.closing(writer):
+            await reader.read()
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     async with server:
