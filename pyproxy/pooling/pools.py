@@ -256,8 +256,10 @@ class Pools(Generic[S]):
             for server in list(pool.idle):
                 if now - server.born > self._life(server):
                     self.retire(pool, server, "it has reached its maximum lifetime")
-        for pool, server in self._longest_idle_first()[: max(self._overdrawn(), 0)]:
-            self.retire(pool, server, _OVERDRAWN)
+        overdrawn = self._overdrawn()
+        if overdrawn > 0:
+            for pool, server in self._longest_idle_first()[:overdrawn]:
+                self.retire(pool, server, _OVERDRAWN)
         long_idle = [
             (pool, server)
             for pool, server in self._longest_idle_first()

@@ -150,22 +150,7 @@ async def test_a_source_that_hangs_is_given_up_and_asked_only_once(
         assert store.fetched == ["one"]
     finally:
         store.answering.set()
-    await asyncio.gather(*credentials._flights.values())
-    assert await messages(credentials) == ['INFO Secret one was read for the database user "app".']
-
-
-async def test_an_answer_that_comes_too_late_is_taken_all_the_same(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Else the last of many secrets would be given up, and asked for again, for ever."""
-    monkeypatch.setattr(credentials_module, "FETCH_TIMEOUT", 0.02)
-    store = FakeStore({"one": ("app", "x")})
-    credentials = directory(store)
-    store.answering.clear()
-    try:
-        await messages(credentials)
-    finally:
-        store.answering.set()
+    # Too late, and taken all the same: else the last of many would be asked for again for ever.
     await asyncio.gather(*credentials._flights.values())
     assert credentials.users() == ("app",)
     assert await messages(credentials) == ['INFO Secret one was read for the database user "app".']

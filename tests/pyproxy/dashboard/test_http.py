@@ -1,9 +1,13 @@
 """The server over real loopback sockets: good peers, bad peers and slow ones."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import random
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from itertools import count
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -81,26 +85,32 @@ async def test_pipelined_requests_are_answered_in_order(opened: Open) -> None:
     assert statuses == [200, 200, 404, 200] * 8
 
 
-async def test_pipelined_requests_let_others_run_between_them(opened: Open) -> None:
-    """Three hundred scrapes in one read held the loop, and so all queries, for two seconds."""
-    turns = 0
+@asynccontextmanager
+async def turns_of_others() -> AsyncIterator[count[int]]:
+    """A count that goes up with each turn of the loop; its next one is how many there were."""
+    turns = count(-1)
 
     async def others() -> None:
-        nonlocal turns
         while True:
-            turns += 1
+            next(turns)
             await asyncio.sleep(0)
 
+    task = asyncio.ensure_future(others())
+    # Its first turn is before the count.
+    await asyncio.sleep(0)
+    yield turns
+    task.cancel()
+
+
+async def test_pipelined_requests_let_others_run_between_them(opened: Open) -> None:
+    """Three hundred scrapes in one read held the loop, and so all queries, for two seconds."""
     async with opened() as house, house.peer() as peer:
         await peer.get("/healthz")
-        task = asyncio.ensure_future(others())
-        await asyncio.sleep(0)
-        turns = 0
-        await peer.say(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200)
-        for _ in range(200):
-            await peer.reader.readuntil(b"\r\n\r\n")
-        task.cancel()
-    assert turns >= 200
+        async with turns_of_others() as turns:
+            await peer.say(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200)
+            for _ in range(200):
+                await peer.reader.readuntil(b"\r\n\r\n")
+    assert next(turns) >= 200
 
 
 async def test_a_request_may_come_in_single_bytes(opened: Open) -> None:
@@ -343,23 +353,12 @@ async def test_a_fault_in_the_middle_of_a_listing_is_a_500(opened: Open) -> None
 
 async def test_a_long_listing_lets_others_run_between_its_slices(opened: Open) -> None:
     """The loop that writes it serves the database too."""
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
     async with opened(FakeView(clients=5000)) as house, house.peer() as peer:
         await peer.get("/healthz")
-        task = asyncio.ensure_future(others())
-        await asyncio.sleep(0)
-        turns = 0
-        reply = await peer.get("/api/v1/clients?search=nobody")
-        task.cancel()
+        async with turns_of_others() as turns:
+            reply = await peer.get("/api/v1/clients?search=nobody")
     assert reply.json()["clients"] == []
-    assert turns >= 5000 // SLICE
+    assert next(turns) >= 5000 // SLICE
 
 
 async def test_a_long_listing_is_read_page_by_page(opened: Open) -> None:
