@@ -48,7 +48,8 @@ from pyproxy.postgres.gate import Gate
 from pyproxy.postgres.login import login
 from pyproxy.postgres.observer import Observer
 from pyproxy.postgres.probe import PostgresProbe
-from pyproxy.postgres.servers import Servers, ServerSettings
+from pyproxy.postgres.server_login import ServerSettings
+from pyproxy.postgres.servers import Servers
 from pyproxy.postgres.session import Session
 from pyproxy.postgres.statements import Catalog
 from pyproxy.rds_events import MODIFIED, THROTTLED, RdsEvent

@@ -35,7 +35,7 @@ _LONG_PAUSE: Final = 5.0
 class Inquiry:
     """Questions to one database.
 
-    `connect` logs in as the servers of a pool do; `check_role` raises OSError where the database
+    `connect` logs in as the servers of a pool do; `require_role` raises OSError where the database
     does not have the role that is asked of it; `shuts_out` is whether a refusal is everybody's.
     """
 
@@ -43,13 +43,13 @@ class Inquiry:
         self,
         target: Target,
         connect: Callable[[Pool[ServerConnection], TargetCounters], Awaitable[Connected]],
-        check_role: Callable[[Connected], None],
+        require_role: Callable[[Connected], None],
         shuts_out: Callable[[Refused, Pool[ServerConnection]], bool],
         log: EventLog,
     ) -> None:
         self._target: Final = target
         self._connect: Final = connect
-        self._check_role: Final = check_role
+        self._require_role: Final = require_role
         self._shuts_out: Final = shuts_out
         self._log: Final = log
 
@@ -81,7 +81,7 @@ class Inquiry:
     async def _answers(self, pool: Pool[ServerConnection]) -> bool:
         try:
             connected = await self._visit(pool)
-            self._check_role(connected)
+            self._require_role(connected)
         except (OSError, TimeoutError, ProtocolError):
             return False
         except Refused as refused:

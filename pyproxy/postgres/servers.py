@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -21,43 +20,28 @@ from protocol.postgres.errors import ProtocolError
 from protocol.postgres.sqlstate import INVALID_PASSWORD, PASSING
 from pyproxy import errors
 from pyproxy.auth.credentials import Credentials
-from pyproxy.auth.role import NoRoleError, Role
 from pyproxy.logs import EventLog
 from pyproxy.metrics.counters import ProxyCounters, TargetCounters
 from pyproxy.pinning.audit import LOOK, RELEASE
 from pyproxy.pooling.pool import Pool
 from pyproxy.pooling.pools import PoolLimits, Pools
 from pyproxy.postgres.cancel import send_cancel
-from pyproxy.postgres.connect import Connected, Proof, Refused, connect, in_words
+from pyproxy.postgres.connect import Connected, Refused, in_words
 from pyproxy.postgres.doubts import Doubts
 from pyproxy.postgres.inquiry import Inquiry
 from pyproxy.postgres.server import ServerConnection
+from pyproxy.postgres.server_login import (
+    ServerLogin,
+    ServerSettings,
+    WrongRoleError,
+    require_role,
+)
 from pyproxy.targets.probe import AUTH_FAILURE, CONNECTION_FAILED, INVALID_REPLICATION_STATE
-from pyproxy.targets.target import READ_ONLY, READ_WRITE, Target
+from pyproxy.targets.target import READ_WRITE, Target
 from pyproxy.turn import Turn
 
 # How long a connection to a database may take to be logged in, in seconds.
 CONNECT_TIMEOUT: Final = 15.0
-# The database does not accept our password: the secret may have been rotated (AU-11).
-_PASSWORD_REFUSED: Final = frozenset({"28P01", "28000"})
-
-
-@dataclass(frozen=True)
-class ServerSettings:
-    """What new server connections are like."""
-
-    max_connections_percent: int = 100
-    max_idle_connections_percent: int = 50
-    connection_borrow_timeout: float = 120.0
-    init_query: str = ""
-    statement_limit: int = 500
-    role: Role | None = None
-    """Signs tokens for users without a secret, by default_auth_scheme IAM_AUTH (AU-50)."""
-    leak_guard: bool = False
-
-
-class _WrongRole(ConnectionAbortedError):
-    """A database is well, and not what is asked of it: a standby for a writer, or the reverse."""
 
 
 class Servers:
@@ -83,6 +67,7 @@ class Servers:
         self.epoch = 0
         self.settings = settings
         self._credentials = credentials
+        self._login: Final = ServerLogin(target, credentials, tls_context)
         self._log = log
         self.turn: Final = turn
         self._counters = counters
@@ -95,7 +80,7 @@ class Servers:
         self._tasks: set[asyncio.Task[None]] = set()
         # Those of them that open a server; for those in line one that is cancelled is done again.
         self._opening: set[asyncio.Task[None]] = set()
-        self._inquiry = Inquiry(target, self._connect, self._check_role, self._shuts_out, log)
+        self._inquiry = Inquiry(target, self._connect, self._require_role, self._shuts_out, log)
         self.doubts: Final = Doubts(self._inquiry.takes_no_writes, self._spawn)
         # While it is looked whether a target answers again.
         self._recovering: asyncio.Task[None] | None = None
@@ -225,7 +210,7 @@ class Servers:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 connected = await self._connect(pool, target.counters)
-            self._check_role(connected)
+            self._require_role(connected)
         except Refused as refused:
             why = refused.message
             # In a rotation the database is ahead of the secret for a moment (AU-12). As long as
@@ -239,7 +224,7 @@ class Servers:
                     target.troubled(why, AUTH_FAILURE)
         except (OSError, ProtocolError) as problem:
             why = in_words(problem) or f"it did not answer within {CONNECT_TIMEOUT:g} s"
-            misplaced = isinstance(problem, _WrongRole)
+            misplaced = isinstance(problem, WrongRoleError)
             target.troubled(why, INVALID_REPLICATION_STATE if misplaced else CONNECTION_FAILED)
         except Exception as bug:
             # The place in the budget and those who wait must not be lost with it (invariant 10).
@@ -264,6 +249,12 @@ class Servers:
         only = self._credentials.users() == (pool.key.user,) and self.settings.role is None
         return refused.sqlstate == INVALID_PASSWORD and only and not self.all
 
+    async def _connect(self, pool: Pool[ServerConnection], counters: TargetCounters) -> Connected:
+        return await self._login.connect(pool.key, self.settings, counters)
+
+    def _require_role(self, connected: Connected) -> None:
+        require_role(connected, self.role)
+
     async def _recover(self, pool: Pool[ServerConnection]) -> None:
         """Nobody probes it: find out when it answers again."""
         try:
@@ -274,66 +265,6 @@ class Servers:
     def _try_again(self, pool: Pool[ServerConnection]) -> None:
         """Serve who waits as soon as `pool` may open a server again."""
         self._loop.call_later(max(pool.retry_at - self._loop.time(), 0) + 0.01, self.pools.serve)
-
-    async def _connect(self, pool: Pool[ServerConnection], counters: TargetCounters) -> Connected:
-        """Log in; once more with a fresh password when the database refuses the known one."""
-        user = pool.key.user
-        credential = self._credentials.lookup(user)
-        if credential is None and self.settings.role and not self._credentials.knows(user):
-            return await self._log_in(pool, await self._token(user), counters)
-        while credential is not None:
-            secret = credential.secret
-            try:
-                proof = Proof(secret.password, secret.salted)
-                return await self._log_in(pool, proof, counters)
-            except Refused as refused:
-                if refused.sqlstate not in _PASSWORD_REFUSED:
-                    raise
-                credential = await self._credentials.reread(user, secret)
-                if credential is None:
-                    raise
-                # That attempt has failed, and here comes another one.
-                counters.setup_failed += 1
-                counters.requests += 1
-        raise Refused.with_message(self._credentials.why_missing(user))
-
-    async def _token(self, user: str) -> Proof:
-        """A token of the proxy's own, for the database."""
-        assert self.settings.role is not None
-        config = self.target.config
-        try:
-            text = await self.settings.role.token(config.host, config.port, user)
-        except NoRoleError as error:
-            raise Refused.with_message(str(error)) from None
-        return Proof(text, is_token=True)
-
-    async def _log_in(
-        self, pool: Pool[ServerConnection], proof: Proof, counters: TargetCounters
-    ) -> Connected:
-        return await connect(
-            self.target,
-            pool.key,
-            proof,
-            context=self._tls_context(self.target),
-            init_query=self.settings.init_query,
-            look=LOOK if self.settings.leak_guard else "",
-            counters=counters,
-        )
-
-    def _check_role(self, connected: Connected) -> None:
-        """Raise _WrongRole unless the database has shown the role that is asked of it.
-
-        The fence of each connection (lessons 26, 27): what the monitor has seen is a moment old.
-        """
-        limits = connected.limits
-        why = ""
-        if self.role == READ_WRITE and (limits.in_recovery or limits.refuses_writes):
-            why = "it is a standby" if limits.in_recovery else "it is set to be read-only"
-        elif self.role == READ_ONLY and not limits.in_recovery:
-            why = "it is no standby"
-        if why:
-            connected.stream.transport.close()
-            raise _WrongRole(why)
 
     def _opened(self, pool: Pool[ServerConnection], connected: Connected) -> None:
         target = self.target

@@ -18,7 +18,8 @@ from pyproxy.pooling.pool import Pool, PoolKey
 from pyproxy.pooling.pools import PoolLimits
 from pyproxy.postgres import inquiry
 from pyproxy.postgres.server import ServerConnection
-from pyproxy.postgres.servers import Servers, ServerSettings
+from pyproxy.postgres.server_login import ServerSettings
+from pyproxy.postgres.servers import Servers
 from pyproxy.targets.target import READ_ONLY, READ_WRITE, Limits, Target
 from pyproxy.turn import Turn
 from tests.support.fake_server import LIMITS, WELCOME, FakeServer, Peer, result
@@ -197,7 +198,7 @@ async def test_a_bug_does_not_stop_the_look_whether_a_database_answers_again(
             if bugs:
                 raise bugs.pop()
 
-        servers._tls_context = tls_context
+        servers._login._tls_context = tls_context
         servers.target.troubled("connection refused")
         await servers._recover(pool)
         assert not servers.target.trouble

@@ -18,7 +18,8 @@ from pyproxy.postgres.fleet import Fleet
 from pyproxy.postgres.observer import Observer
 from pyproxy.postgres.relay import Relay
 from pyproxy.postgres.server import ServerConnection
-from pyproxy.postgres.servers import Servers, ServerSettings
+from pyproxy.postgres.server_login import ServerSettings
+from pyproxy.postgres.servers import Servers
 from pyproxy.postgres.statements import Catalog
 from pyproxy.targets.target import Limits, Target
 from pyproxy.turn import Turn
