@@ -21,10 +21,11 @@ Three rules of PostgreSQL make it more than a queue:
    next SYNC are taken out; without one the conversation is `skipping` until the client sends it.
    An error in a simple Query, a FunctionCall or at Sync itself discards nothing.
 2. While the server reads copy data it ignores Sync and Flush, and any other message ends the copy
-   with an error that swallows that message (backend/commands/copyfromparse.c, CopyGetData).
-   Such entries are taken out of the queue when the copy starts and when it ends. A COPY that fails
-   before it reads (a trigger does, or a view) has ignored nothing: what it may still answer is
-   counted in `perhaps`, and such a server is for no other client.
+   with an error that swallows that message (backend/commands/copyfromparse.c, CopyGetData; from
+   PostgreSQL 14 on it ends the connection, too). Such Syncs are taken out of the queue when the
+   copy starts and when it ends; another message only by its error, since the data may fail before
+   it. A COPY that fails before it reads (a trigger does, or a view) has ignored nothing: what it
+   may still answer is counted in `perhaps`, and such a server is for no other client.
 3. Between an extended message and its Sync the session is not at rest even if nothing is owed:
    the implicit transaction is still open (`unsynced`).
 
@@ -108,7 +109,6 @@ class Conversation:
     __slots__ = (
         "_fed",
         "_ignored",
-        "_intruder",
         "copying",
         "owed",
         "perhaps",
@@ -123,14 +123,12 @@ class Conversation:
         self.owed: deque[Owed] = deque()
         # The byte of the last ReadyForQuery.
         self.status: int = IDLE
-        # The server reads copy data: CopyInResponse was seen, and neither its end nor an error.
+        # A COPY is under way: CopyInResponse was seen, and neither its end nor an error.
         self.copying: bool = False
         # Copy data was sent since then.
         self._fed: bool = False
         # How many Syncs the COPY has read past, if it reads at all.
         self._ignored: int = 0
-        # What was sent behind it and its data, and is not answered if it is what ends the COPY.
-        self._intruder: Owed | None = None
         # The server discards until Sync, and the client has not sent it yet.
         self.skipping: bool = False
         # Syncs that a failed COPY may have ignored, or that are answered still.
@@ -282,27 +280,17 @@ class Conversation:
         self.owed.popleft()
         self.status = status
 
-    def copy_in(self) -> list[Owed]:
-        """CopyInResponse: the server reads copy data now. Returns what it will swallow (rule 2).
+    def copy_in(self) -> None:
+        """CopyInResponse: the server reads copy data from now on, or what was sent in their place.
 
-        What was sent before is resolved here: its order against the copy data is known. What is
-        sent from now on is resolved by the reply that ends the copy.
+        What that means for all that is owed is resolved by the reply that ends the copy (rule 2).
         """
         owed = self.owed
         if not owed or owed[0].kind not in (EXECUTE, QUERY):
             raise ProtocolError(f"a CopyInResponse that nobody asked for: {self}")
-        copier = owed.popleft()
-        # Copy data follows unless what was sent already ends it: by CopyDone or by an intruder.
-        self.copying = all(entry.kind == SYNC for entry in owed)
+        self.copying = True
         self._fed = False
-        swallowed = self._swallow(intruder=True)
-        self._ignored = sum(entry.kind == SYNC for entry in swallowed)
-        if copier.kind == QUERY and swallowed and swallowed[-1].kind != SYNC:
-            self._intruder = swallowed[-1]
-        if copier.kind == EXECUTE:
-            self._reopen_pipeline()
-        owed.appendleft(copier)
-        return swallowed
+        self._ignore_syncs()
 
     def error(self, sqlstate: bytes = b"") -> list[Owed]:
         """ErrorResponse: returns the entries that the server now discards, first one first."""
@@ -310,12 +298,8 @@ class Conversation:
         owed = self.owed
         copying, self.copying = self.copying, False
         ignored, self._ignored = self._ignored, 0
-        intruder, self._intruder = self._intruder, None
         if sqlstate not in _READ_TO_THE_END_OF_COPY:
             self.perhaps += ignored
-            if intruder is not None:
-                # The data did, before it was read.
-                owed.insert(1, intruder)
         if not owed or owed[0].kind in (SYNC, QUERY, FUNCTION_CALL):
             if copying and sqlstate in _READ_TO_THE_END_OF_COPY:
                 query = owed.popleft()
@@ -374,7 +358,6 @@ class Conversation:
         """A COPY has ended well: forget the Syncs that the server ignored, and the end mark."""
         self.copying = False
         self._ignored = 0
-        self._intruder = None
         query = self.owed.popleft() if execute is None and self.owed else None
         self._swallow(intruder=False)
         if execute is not None:

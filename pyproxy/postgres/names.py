@@ -390,5 +390,5 @@ def undecided(change: Pending | None, conversation: Conversation) -> bool:
         change is not None
         and not change.done
         and change.segment != conversation.segment
-        and not conversation.copying
+        and not conversation.feeding
     )

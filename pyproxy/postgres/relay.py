@@ -364,7 +364,7 @@ class Relay(RefusedWrites):
         elif tag == backend.PORTAL_SUSPENDED:
             self._executed(server, conversation.complete(EXECUTE))
         elif tag == backend.COPY_IN_RESPONSE:
-            self._discarded(server, conversation.copy_in())
+            conversation.copy_in()
         elif tag == backend.NOTIFICATION_RESPONSE:
             # LISTEN pins, so one for an unpinned session is another's leftover.
             if self.unobserved(server) and self.endpoint.observer.notified(self, server):

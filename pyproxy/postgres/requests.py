@@ -100,7 +100,7 @@ class Requests(Session):
                 self._pin(server, pin)
             conversation.query(OWED_FUNCTION_CALL)
         elif tag == frontend.FLUSH:
-            if _is_invalid(tag, length) and not conversation.copying:
+            if _is_invalid(tag, length) and not conversation.feeding:
                 # To be answered with an error, and with nothing else.
                 conversation.extended(OWED_DESCRIBE)
             self._on_flush(server)
@@ -251,7 +251,7 @@ class Requests(Session):
         naming = self.naming
         if naming is None or not (verdict.references or verdict.deallocates_all):
             return False
-        if server.conversation.copying:
+        if server.conversation.feeding:
             # It ends the COPY, whatever it means.
             return False
         # A statement is moved by a segment of its own, which a failed transaction does not allow.

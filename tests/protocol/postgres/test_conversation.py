@@ -192,9 +192,21 @@ def test_an_error_discards_until_sync_and_tells_what() -> None:
     assert play.run("< Z 1 2 C Z").conversation.at_rest
 
 
-def test_a_message_that_a_copy_swallows_is_told() -> None:
-    play = Play().run("> P B E S P S < 1 2 G")
-    assert kinds(play.last) == "Sync Parse"
+def test_a_message_that_a_copy_swallows_is_told_when_it_has_ended_it() -> None:
+    """Not before: if the data are wrong they end it, and the message is answered."""
+    assert kinds(Play().run("> P B E S P S < 1 2 G E:08P01").last) == "Execute Parse"
+    assert kinds(Play().run("> Q d P S < G E:08P01").last) == "Parse"
+    assert kinds(Play().run("> Q d P S < G E:22P04").last) == ""
+    assert kinds(Play().run("> Q d P S < G E:57014").last) == ""
+
+
+def test_a_server_is_fed_until_what_ends_the_copy_is_sent() -> None:
+    assert Play().run("> Q < G").conversation.feeding
+    assert Play().run("> Q S d < G").conversation.feeding
+    for sent_blindly in ("> Q d c < G", "> Q d P < G", "> P B E f < 1 2 G"):
+        conversation = Play().run(sent_blindly).conversation
+        assert conversation.copying
+        assert not conversation.feeding
 
 
 def test_a_sync_that_a_failed_copy_may_have_read_past_is_remembered() -> None:
