@@ -62,6 +62,9 @@ COPY_END: Final = 9
 # How many Syncs may wait behind a COPY that ignores them: nobody sends more than a few.
 MAX_IGNORED: Final = 10_000
 
+# Behind these a COPY may still be under way, and be ended.
+_COPY_MAY_GO_ON: Final = (QUERY, EXECUTE, SYNC, COPY_END)
+
 # What a ReadyForQuery answers.
 SYNC_POINTS: Final = (SYNC, QUERY, FUNCTION_CALL)
 
@@ -109,6 +112,7 @@ class Conversation:
     __slots__ = (
         "_fed",
         "_ignored",
+        "_marked",
         "copying",
         "owed",
         "perhaps",
@@ -125,6 +129,8 @@ class Conversation:
         self.status: int = IDLE
         # A COPY is under way: CopyInResponse was seen, and neither its end nor an error.
         self.copying: bool = False
+        # One may be, or there is a COPY_END in the queue.
+        self._marked: bool = False
         # Copy data was sent since then.
         self._fed: bool = False
         # How many Syncs the COPY has read past, if it reads at all.
@@ -219,11 +225,12 @@ class Conversation:
     def copy_end(self) -> None:
         """CopyDone or CopyFail is on its way: a mark in the queue.
 
-        With nothing owed it is a late one, after the server has given up: PostgreSQL ignores it,
-        and so do we.
+        With nothing owed it is a late one, after the server has given up, and behind what no COPY
+        lives through it ends none: PostgreSQL ignores it, and so do we.
         """
-        if self.owed:
+        if self.owed and self.owed[-1].kind in _COPY_MAY_GO_ON:
             self.owed.append(_COPY_END)
+            self._marked = True
 
     def take_back(self) -> None:
         """The sync point entered last is entered anew, as what it stands for."""
@@ -238,11 +245,12 @@ class Conversation:
         Raises ProtocolError when another reply, or none, was owed: the server is out of step.
         """
         owed = self.owed
-        if owed and owed[0].kind == COPY_END:
-            self._drop_copy_ends()
         if not owed or owed[0].kind != kind:
             raise ProtocolError(f"the server ended a {NAMES[kind]} that it did not owe: {self}")
-        return owed.popleft()
+        answered = owed.popleft()
+        if self._marked:
+            self._drop_copy_ends()
+        return answered
 
     def described(self) -> Owed | None:
         """RowDescription: ends a Describe; inside a simple Query it is part of its result."""
@@ -255,15 +263,13 @@ class Conversation:
         """CommandComplete or EmptyQueryResponse: ends an Execute, or one statement of a Query."""
         owed = self.owed
         ended = owed.popleft() if owed and owed[0].kind == EXECUTE else None
-        if self.copying:
-            self._copied(ended)
+        if self._marked:
+            self._pass_marks(ended)
         return ended
 
     def ready(self, status: int) -> Owed:
         """ReadyForQuery: a sync point is answered; returns its entry."""
         owed = self.owed
-        if owed and owed[0].kind == COPY_END:
-            self._drop_copy_ends()
         if not owed or owed[0].kind not in (SYNC, QUERY, FUNCTION_CALL):
             self._answer_perhaps()
         if status not in _STATUSES:
@@ -288,7 +294,7 @@ class Conversation:
         owed = self.owed
         if not owed or owed[0].kind not in (EXECUTE, QUERY):
             raise ProtocolError(f"a CopyInResponse that nobody asked for: {self}")
-        self.copying = True
+        self.copying = self._marked = True
         self._fed = False
         self._ignore_syncs()
 
@@ -353,6 +359,13 @@ class Conversation:
         self.perhaps -= 1
         self.skipping = self.unsynced = False
         self.owed.appendleft(OWED_SYNC)
+
+    def _pass_marks(self, execute: Owed | None) -> None:
+        """A statement is done: a COPY, perhaps, or something else with the end of a COPY behind."""
+        if self.copying:
+            self._copied(execute)
+        self._drop_copy_ends()
+        self._marked = any(entry.kind == COPY_END for entry in self.owed)
 
     def _copied(self, execute: Owed | None) -> None:
         """A COPY has ended well: forget the Syncs that the server ignored, and the end mark."""

@@ -15,6 +15,7 @@ from tests.support.messages import (
     Bind,
     Bloated,
     Close,
+    CopyDone,
     Describe,
     Execute,
     Flush,
@@ -136,6 +137,11 @@ FOUND = {
         Step((Bind("", LONG + "er"), Execute(), Bind("", LONG, (b"1",)), Sync())),
         Step((Close("S", LONG + "er"), Sync(), Bind("", LONG), Sync())),
         Step((Parse(LONG, "SELECT 9"), Sync(), Query(f"EXECUTE {LONG[:63]}"))),
+    ),
+    "a CopyDone where there is no COPY": (
+        Step((Parse("", "SELECT 7"), Bind(), CopyDone(), Execute(), Sync())),
+        Step((Parse("", "SELECT 7"), Bind(), Execute(), CopyDone(), Describe("P"), Sync())),
+        Step((Bind(), Execute("", 1), CopyDone(), Describe("P"), CopyDone(), Execute(), Sync())),
     ),
     "a refusal to write ahead of what waits for a name": (
         Step((Query("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"),)),
