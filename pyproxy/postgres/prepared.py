@@ -299,8 +299,15 @@ class Naming(Names):
     def materialize_before_query(
         self, conversation: Conversation, references: tuple[bytes, ...]
     ) -> bytes:
-        """The same ahead of a simple Query: a segment of its own, with its own Sync."""
+        """The same ahead of a simple Query: a segment of its own, with its own Sync.
+
+        Behind what the client has not synced it is part of that: if that has failed, neither this
+        nor the Query is done.
+        """
+        joins = conversation.unsynced
         moved = self.materialize(conversation, references)
+        if joins:
+            return moved
         conversation.sync(HIDDEN_SYNC)
         return moved + _SYNC
 

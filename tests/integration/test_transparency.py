@@ -138,6 +138,15 @@ FOUND = {
         Step((Close("S", LONG + "er"), Sync(), Bind("", LONG), Sync())),
         Step((Parse(LONG, "SELECT 9"), Sync(), Query(f"EXECUTE {LONG[:63]}"))),
     ),
+    "an EXECUTE in the segment of what has failed": (
+        Step((Parse("s1", "SELECT 7"), Sync(), Parse("s2", "SELECT 8"), Sync())),
+        Step((Execute("nobody"), Query("EXECUTE s1"), Sync())),
+        Step((Parse("", "DELETE FROM t0"), Bind(), Execute(), Query("EXECUTE s1; SELECT 1/0"))),
+        Step((Query("SELECT count(*) FROM t0; EXECUTE s1"),)),
+        Step(
+            (Parse("", "SELECT 9"), Bind(), Execute(), Query("EXECUTE s2"), Bind("", "s2"), Sync())
+        ),
+    ),
     "a CopyDone where there is no COPY": (
         Step((Parse("", "SELECT 7"), Bind(), CopyDone(), Execute(), Sync())),
         Step((Parse("", "SELECT 7"), Bind(), Execute(), CopyDone(), Describe("P"), Sync())),
