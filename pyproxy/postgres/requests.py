@@ -42,6 +42,9 @@ _NEEDS_NO_SERVER: Final = frozenset(
         frontend.COPY_FAIL,
     }
 )
+# Messages that begin something. Others may go on with the unnamed portal, which a Query of ours,
+# as the one that sets application_name, would drop.
+_BEGINS: Final = (frontend.QUERY, frontend.PARSE, frontend.BIND, frontend.FUNCTION_CALL)
 _DEFAULTS_NAME: Final = re.compile(rb'(?i)application_name["\s]*(?:=|\bto\b)\s*default\b')
 _READY: Final = backend.ReadyForQuery(IDLE).encode()
 
@@ -66,7 +69,7 @@ class Requests(Session):
             server = self._borrow()
             if server is None:
                 return STALL
-        elif server.application_name is not self.application_name:
+        elif server.application_name is not self.application_name and tag in _BEGINS:
             self._rename_application(server)
         conversation = server.conversation
         if tag == frontend.SYNC:

@@ -188,6 +188,29 @@ def test_what_was_found_once_is_mended(theater: Theater, name: str) -> None:
     assert theater.differs(Script(0, (Client(0, {}, FOUND[name], polite=True),))) is None
 
 
+RESET = (Parse("", "RESET application_name"), Bind(), Execute())
+PORTALS = {
+    "a finished one": (
+        Step((*RESET, Parse("", "SELECT 7"), Bind(), Execute(), Sync())),
+        Step((Execute(), Sync())),
+    ),
+    "a suspended one": (
+        Step((*RESET, Parse("", "SELECT generate_series(1, 3)"), Bind(), Execute("", 1), Sync())),
+        Step((Describe("P"), Sync())),
+        Step((Sync(), Execute("", 1), Sync())),
+        Step((Close("P", "other"), Execute(), Close("P"), Sync())),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PORTALS)
+def test_an_unnamed_portal_outlives_the_reset_of_a_name(theater: Theater, name: str) -> None:
+    """ST-05: the name that belongs there is set by a Query, which would drop it."""
+    steps = (Step((Query("BEGIN"),)), *PORTALS[name], Step((Query("SHOW application_name"),)))
+    client = Client(0, {"application_name": "mine"}, steps, polite=True)
+    assert theater.differs(Script(0, (client,))) is None
+
+
 @pytest.mark.timeout(900)
 def test_scripts_hear_the_same_in_session_mode(session_theater: Theater) -> None:
     """The same where each session keeps the first server it gets."""
