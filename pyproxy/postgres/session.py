@@ -335,7 +335,7 @@ class Session(ClientSide):
         if self.ended:
             return
         self.endpoint.log.client_closed_by_proxy(self.id, why)
-        if error is not None and not (self.server is not None and self.server.has_the_last_word):
+        if error is not None and (self.server is None or not self.server.has_the_last_word):
             self._last_words = error.response()
         self._part()
         self._end(stays=False)
@@ -343,14 +343,7 @@ class Session(ClientSide):
     def _terminated(self) -> None:
         """The client has said Terminate."""
         self.endpoint.log.client_requested_close(self.id)
-        stays = False
-        if self.server is not None:
-            conversation = self.server.conversation
-            # What it has not synced is undone, what it has synced before runs to its end.
-            stays = (
-                not conversation.unsynced or conversation.awaits_ready or self.server.passing > 0
-            )
-        self._leave(stays=stays)
+        self._leave()
 
     def _rejected(self, error: ProxyError) -> None:
         """The client has sent what is no message."""
@@ -359,12 +352,12 @@ class Session(ClientSide):
         if self.server is not None and self.server.conversation.unsynced:
             # PostgreSQL's own words would bring the answers with them.
             self.server.send(_FLUSH)
-        self._leave(stays=True)
+        self._leave()
 
-    def _leave(self, *, stays: bool) -> None:
+    def _leave(self) -> None:
         """Read the client no further: what it asked for before still runs, and is answered."""
         self.endpoint.turn.flush()
-        self._end(stays=stays)
+        self._end(stays=True)
         server = self.server
         if not self._leaving:
             self._part()
@@ -383,41 +376,40 @@ class Session(ClientSide):
                 self.home.pools.leave(self.pool, self)
                 endpoint.borrow_aborted(self.home)
             return
-        if server.fatal:
-            self._last_words = b""
-        conversation = server.conversation
-        heard = not (conversation.awaits_answer or server.passing)
-        if (conversation.settled or conversation.skipping) and not (
-            self._passing or server.passing
-        ):
-            self._give_back(server)
-        elif stays and not (heard or conversation.feeding or self._passing):
-            # PostgreSQL reads a message after what came before it: let that run to its end.
+        self._settle_last(server, stays=stays)
+        if self.server is server:
             self._stay(server)
-        else:
-            self._abandon(server)
 
-    def _settle_last(self, server: ServerConnection) -> None:
-        """Part with the server once the last requests of its client are answered."""
+    def _settle_last(self, server: ServerConnection, *, stays: bool = True) -> None:
+        """Part with the server; if the client `stays`, once its last requests are answered.
+
+        PostgreSQL reads a message after what came before it.
+        """
         conversation = server.conversation
-        if server.has_the_last_word:
+        if stays and server.has_the_last_word and not self._passing:
             # There is more to come, or its end.
             return
         # What is not synced is answered before last words, and not to who has said Terminate.
         awaited = conversation.awaits_answer if self._last_words else conversation.awaits_ready
-        if conversation.settled or conversation.skipping:
+        unfinished = conversation.feeding or (conversation.unsynced and not awaited)
+        half_way = self._passing > 0 or server.passing > 0
+        if (conversation.settled or conversation.skipping) and not half_way:
             # An error may have made the server discard all that was to come, up to a Sync that
             # nobody will send.
             self._give_back(server)
-        elif conversation.feeding or (conversation.unsynced and not awaited):
+        elif unfinished or half_way or not stays:
             # Nobody will feed or end it: PostgreSQL fails a COPY, and a pipeline, with its client.
             self._abandon(server)
 
-    def _abandon(self, server: ServerConnection) -> None:
-        """The client has ended in the middle of a request: so does the request."""
+    def _let_go(self, server: ServerConnection) -> None:
+        """It is this session's no more. Behind its last word ours are too many, or amid it."""
         self.server = None
         if server.has_the_last_word:
             self._last_words = b""
+
+    def _abandon(self, server: ServerConnection) -> None:
+        """The client has ended in the middle of a request: so does the request."""
+        self._let_go(server)
         self.endpoint.unpinned(self)
         self._part_if_leaving()
         self.endpoint.log.closed_mid_request(self.id, server.id)
@@ -425,7 +417,7 @@ class Session(ClientSide):
 
     def _give_back(self, server: ServerConnection) -> None:
         """The client has ended and nothing is owed: reset what it has changed (invariant 2)."""
-        self.server = None
+        self._let_go(server)
         server.session = None
         self._part_if_leaving()
         if self._blocked:
@@ -446,13 +438,11 @@ class Session(ClientSide):
 
     def server_lost(self, server: ServerConnection) -> None:
         """The server has gone while it was ours. The session goes too: what it had is lost."""
-        self.server = None
+        self._let_go(server)
         # What was held back for an answer of it stands in no line.
         self._held = False
         self.endpoint.unpinned(self)
         if self.ended:
-            if server.has_the_last_word:
-                self._last_words = b""
             self._part_if_leaving()
             return
         server.target.sessions_lost += 1
