@@ -6,24 +6,39 @@ wait, and gives places back when others lack them. So the workers together never
 `pyproxy.workers.budget`.
 
 A place is given back only once it is empty: never used, or its server let go of by the database.
+
+A place that moves costs the database a new connection, so it does not move for a moment's sake:
+
+- A server is spare when nobody has used it for REST, not whenever it is between two transactions.
+- A wish lasts when clients wait at one look (`expire`) and no server has idled since the look
+  before. One that does not is served by the worker's own servers before another has been opened.
+- A new server stays for STAY: where there are fewer places than workers, they go round slowly.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 from pyproxy.pooling.pool import Borrower, Pool, S
 from pyproxy.pooling.pools import PoolLimits, Pools
 
-_WHY = "its place is needed at another worker"
+# A server that nobody has used for so long is spare, in seconds: some ten times what it takes to
+# open one.
+REST: Final = 0.2
+# How long a new one serves those in line before its place may go, in seconds: so a place that goes
+# round works for most of the time.
+STAY: Final = 0.1
+
+_WHY: Final = "its place is needed at another worker"
 
 
 class LeasedPools(Pools[S]):
     """Pools whose `max_connections` is a share that moves.
 
-    `want(n)` tells the supervisor that n places are lacking, 0 that none is any more; `give(n)`
-    that n have become free for others.
+    `want(n, lasting)` tells the supervisor that n places are lacking, 0 that none is any more, and
+    whether that lasts; `give(n)` that n have become free for others.
     """
 
     def __init__(
@@ -33,7 +48,7 @@ class LeasedPools(Pools[S]):
         open_server: Callable[[Pool[S]], None],
         close_server: Callable[[S, str], None],
         clock: Callable[[], float],
-        want: Callable[[int], None],
+        want: Callable[[int, bool], None],
         give: Callable[[int], None],
         soon: Callable[[Callable[[], None]], object],
     ) -> None:
@@ -48,6 +63,10 @@ class LeasedPools(Pools[S]):
         # How many places were asked for and not granted yet.
         self._asked = 0
         self._asking = False
+        # A server has idled since the last look.
+        self._idled = False
+        # None has, and clients waited: the wish lasts.
+        self._lasting = False
         # Somebody was refused at once (Q-17) who would have needed a place.
         self._missed = False
         # How many places others claim: of those that idle, and whatever they do.
@@ -98,10 +117,11 @@ class LeasedPools(Pools[S]):
 
     def release(self, pool: Pool[S], server: S) -> None:
         """A server at rest comes back; its place may have to go to another worker."""
-        claimed = self._spare or self._must
-        if claimed and not (self.paused or self._fresh) and self._has_to_go():
+        if self._must and not (self.paused or self._fresh) and self._has_to_go(server):
             self._part_with(pool, server)
             return
+        if not self._hungry:
+            self._idled = True
         super().release(pool, server)
 
     def opened(self, pool: Pool[S], server: S) -> None:
@@ -121,7 +141,10 @@ class LeasedPools(Pools[S]):
         """As Pools have it; and what is asked for follows what is needed."""
         super().expire()
         lacking = self._lacking()
-        if lacking != self._asked:
+        lasting = lacking > 0 and not self._idled
+        self._idled = False
+        if (lacking, lasting) != (self._asked, self._lasting):
+            self._lasting = lasting
             self._tell(lacking)
         if self._spare or self._must:
             self._settle()
@@ -163,7 +186,8 @@ class LeasedPools(Pools[S]):
         self._asked = lacking
         if not lacking:
             self.scarce = False
-        self._want(lacking)
+        # Who is refused at once stands in no line.
+        self._want(lacking, self._lasting or self._missed)
 
     # -- giving --------------------------------------------------------------------------------
 
@@ -171,9 +195,20 @@ class LeasedPools(Pools[S]):
         self.share = share
         self.limits = replace(self.limits, max_connections=share)
 
-    def _has_to_go(self) -> bool:
+    def _has_to_go(self, server: S) -> bool:
+        """Must the place of a server that comes back be given, though it be needed here?"""
+        if len(self._giving) >= self._must:
+            return False
+        return not self._hungry or self._clock() - server.born >= STAY
+
+    def _may_go(self, server: S) -> bool:
+        """Is the place of an idle server to be given?"""
         giving = len(self._giving)
-        return giving < self._must or (giving < self._spare and not self._hungry)
+        if giving < self._must:
+            return True
+        if self._hungry or giving >= self._spare:
+            return False
+        return self._clock() - server.idle_since >= REST
 
     def _hand_out(self, places: int) -> None:
         """Places that are empty, or will be before anybody can look."""
@@ -189,7 +224,7 @@ class LeasedPools(Pools[S]):
         if empty > 0:
             self._hand_out(empty)
         for pool, server in self._longest_idle_first():
-            if not self._has_to_go():
+            if not self._may_go(server):
                 return
             self._part_with(pool, server)
 

@@ -1,6 +1,7 @@
 """The budget of one target, shared out among the workers: place by place, as they need them.
 
-    budget.want(worker, places)         # its clients wait; 0: no more
+    budget.want(worker, places)         # its clients wait at the moment; 0: no more
+    budget.want(worker, places, True)   # and that lasts
     budget.gave(worker, places)         # it has given some back
     for worker, order in budget.settle(): tell(worker, order)
 
@@ -8,7 +9,8 @@ The shares, the places of the dead and the free ones add up to the total, so tha
 servers together never exceed it (invariant 8). Free places go to whoever has the smallest share.
 When none is free, those who want nothing are asked for what they do not use; and who has less than
 a fair share of what all need gets the rest of it from those who have more, as soon as a server of
-theirs comes back. A place that a dead worker had is free only after `restored`.
+theirs comes back: if its wish lasts, or if it has nothing. A place that a dead worker had is free
+only after `restored`.
 
 Pure: what is to be done is returned. The workers' half is `pooling.leased`.
 """
@@ -52,6 +54,8 @@ class Budget:
         # By worker; who was granted a place last comes last.
         self.shares: dict[int, int] = {}
         self.wants: dict[int, int] = {}
+        # Whose wish is more than a moment's.
+        self._lasting: set[int] = set()
         # Places of workers that have died: the database may not have noticed yet.
         self.held_back = 0
         self._claims: dict[int, Claimed] = {}
@@ -72,6 +76,7 @@ class Budget:
         places = self.shares.pop(worker, 0)
         self.wants.pop(worker, None)
         self._claims.pop(worker, None)
+        self._lasting.discard(worker)
         self._refused.discard(worker)
         self.held_back += places
         return places
@@ -80,8 +85,9 @@ class Budget:
         """The database has let go of a dead worker's servers."""
         self.held_back -= places
 
-    def want(self, worker: int, places: int) -> None:
-        """It lacks so many; replaces what it wanted before."""
+    def want(self, worker: int, places: int, lasting: bool = False) -> None:
+        """It lacks so many, and that may last; replaces what it wanted before."""
+        (self._lasting.add if lasting else self._lasting.discard)(worker)
         if places:
             self.wants[worker] = places
         else:
@@ -131,7 +137,7 @@ class Budget:
         poor = sum(
             min(places, fair - self.shares[worker])
             for worker, places in self.wants.items()
-            if self.shares[worker] < fair
+            if self.shares[worker] < fair and (worker in self._lasting or not self.shares[worker])
         )
         claims = {}
         for worker, share in self.shares.items():

@@ -85,6 +85,9 @@ class Want(NamedTuple):
     target: str
     places: int
 
+    lasting: bool
+    """It is more than a moment's wish."""
+
 
 class Gave(NamedTuple):
     """So many places are free for others."""

@@ -258,8 +258,8 @@ class Supervisor(App):
     def _heard(self, member: Member, message: Message) -> None:
         member.silence = 0
         match message:
-            case Want(target, places):
-                self._budgets[target].want(member.number, places)
+            case Want(target, places, lasting):
+                self._budgets[target].want(member.number, places, lasting)
                 self._settle(target)
             case Gave(target, places):
                 self._budgets[target].gave(member.number, places)

@@ -115,7 +115,7 @@ class LeasedServers(Servers):
             open_server=self._start,
             close_server=ServerConnection.close,
             clock=self._loop.time,
-            want=lambda places: self.lender.send(Want(name, places)),
+            want=lambda places, lasting: self.lender.send(Want(name, places, lasting)),
             give=lambda places: self.lender.send(Gave(name, places)),
             soon=self.turn.at_end,
         )

@@ -149,6 +149,33 @@ def test_a_busy_worker_passes_places_on(crew: Proxy, postgres: Postgres) -> None
     assert watcher.most <= BUDGET
 
 
+def test_places_stay_with_workers_that_need_them(crew: Proxy) -> None:
+    """M-10: at a busy worker's side another's are not spare between two transactions."""
+    over = threading.Event()
+    with clients_at(crew, {1: 5, 2: 1}) as clients:
+        threads = [
+            threading.Thread(target=_keep_asking, args=(wire, over))
+            for wires in clients.values()
+            for wire in wires
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            # Until each worker has what it needs.
+            time.sleep(1.5)
+            opened = crew.metric("pyproxy_database_connection_requests_total")
+            time.sleep(2)
+            opened = crew.metric("pyproxy_database_connection_requests_total") - opened
+            owners = [worker_of(row) for row in crew.api("servers")["servers"]]
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+    # It was forty a second.
+    assert opened <= 6
+    assert (owners.count(1), owners.count(2)) == (3, 1)
+
+
 def test_fewer_places_than_workers(postgres: Postgres, tmp_path: Path) -> None:
     """One connection for two workers: each gets it in turn."""
     with (

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from pyproxy.errors import ProxyError
-from pyproxy.pooling.leased import LeasedPools
+from pyproxy.pooling.leased import REST, STAY, LeasedPools
 from pyproxy.pooling.pool import Pool, PoolKey
 from pyproxy.pooling.pools import PoolLimits
 
@@ -44,6 +44,8 @@ class Worker:
     timeout: float = 20.0
     now: float = 100.0
     wants: list[int] = field(default_factory=list)
+    # Does the last of them last?
+    lasting: bool = False
     gifts: list[int] = field(default_factory=list)
     opening: list[Pool[Server]] = field(default_factory=list)
     closing: list[Server] = field(default_factory=list)
@@ -55,11 +57,15 @@ class Worker:
             open_server=self.opening.append,
             close_server=lambda server, why: self.closing.append(server),
             clock=lambda: self.now,
-            want=self.wants.append,
+            want=self.wanted,
             give=self.gifts.append,
             soon=self.later.append,
         )
         self.pool = self.pools.pool(KEY)
+
+    def wanted(self, places: int, lasting: bool) -> None:
+        self.wants.append(places)
+        self.lasting = lasting
 
     def borrow(self, pool: Pool[Server] | None = None) -> Client:
         client = Client()
@@ -78,7 +84,7 @@ class Worker:
         """The database lets in whoever is at the door."""
         while self.opening:
             pool = self.opening.pop(0)
-            self.pools.opened(pool, Server(pool))
+            self.pools.opened(pool, Server(pool, born=self.now))
 
     def close(self) -> None:
         """The database lets go of what is being closed."""
@@ -155,6 +161,7 @@ def test_an_empty_place_is_given_at_once() -> None:
 def test_an_idle_server_is_closed_and_its_place_given_when_the_database_has_let_go() -> None:
     worker, (first, second) = stocked(2)
     worker.release(first)
+    worker.now += 2 * REST
     worker.pools.claimed(1, 0)
     assert (len(worker.closing), worker.gifts, worker.pools.share) == (1, [], 2)
     worker.close()
@@ -171,11 +178,76 @@ def test_a_busy_worker_keeps_what_it_needs_unless_it_must_give() -> None:
     worker.turn()
     assert (waiting.server is not None, worker.closing) == (True, [])
     behind = worker.borrow()
+    worker.now += 2 * STAY
     worker.pools.claimed(2, 1)
     worker.release(clients[1])
     assert (behind.server, len(worker.closing)) == (None, 1)
     worker.close()
     assert (worker.gifts, worker.pools.share) == ([1], 1)
+
+
+def test_a_server_between_two_transactions_is_not_spare() -> None:
+    """Its place would be wanted back a moment later."""
+    worker, clients = stocked(2)
+    worker.pools.claimed(2, 0)
+    for client in clients:
+        worker.release(client)
+    worker.now += 0.6 * REST
+    # The one that was used last is used again.
+    again = worker.borrow()
+    worker.release(again)
+    worker.now += 0.6 * REST
+    worker.pools.expire()
+    assert worker.closing == [clients[0].server]
+    worker.now += 2 * REST
+    worker.pools.expire()
+    assert worker.closing == [clients[0].server, clients[1].server]
+
+
+def test_where_a_place_must_go_it_does_so_between_two_transactions() -> None:
+    worker, (client,) = stocked(1)
+    worker.pools.claimed(1, 1)
+    worker.release(client)
+    assert worker.closing == [client.server]
+
+
+def test_an_idle_server_goes_at_once_where_one_must() -> None:
+    worker, (client,) = stocked(1)
+    worker.release(client)
+    worker.pools.claimed(1, 1)
+    assert worker.closing == [client.server]
+
+
+def test_a_new_server_stays_with_those_in_line_for_a_moment() -> None:
+    """Workers that pass one place round must not spend their time on opening connections."""
+    worker, (client,) = stocked(1)
+    second, third = worker.borrow(), worker.borrow()
+    worker.pools.claimed(1, 1)
+    worker.release(client)
+    worker.turn()
+    assert (second.server is not None, worker.closing) == (True, [])
+    worker.now += 2 * STAY
+    worker.release(second)
+    assert (third.server, worker.closing) == (None, [second.server])
+
+
+def test_a_wish_lasts_when_no_server_has_idled_between_two_looks() -> None:
+    worker, (first,) = stocked(1)
+    second = worker.borrow()
+    worker.turn()
+    assert (worker.wants[-1], worker.lasting) == (1, False)
+    worker.pools.expire()
+    assert (worker.wants[-1], worker.lasting) == (1, True)
+    worker.release(first)
+    worker.turn()
+    worker.release(second)
+    worker.borrow()
+    third = worker.borrow()
+    worker.pools.expire()
+    assert (worker.wants[-1], worker.lasting) == (1, False)
+    worker.pools.leave(worker.pool, third)
+    worker.pools.expire()
+    assert (worker.wants[-1], worker.lasting) == (0, False)
 
 
 def test_a_new_server_serves_once_before_its_place_goes(worker: Worker) -> None:
@@ -204,7 +276,7 @@ def test_who_may_not_wait_leaves_a_wish() -> None:
     worker = Worker(timeout=0)
     assert worker.borrow().error is not None
     worker.turn()
-    assert worker.wants == [1]
+    assert (worker.wants, worker.lasting) == ([1], True)
     worker.pools.granted(1)
     assert worker.borrow().error is not None
     worker.open()
@@ -219,5 +291,6 @@ def test_servers_of_several_pools_that_idle_since_the_same_moment_can_be_claimed
     worker.open()
     for client in clients:
         worker.release(client)
+    worker.now += 2 * REST
     worker.pools.claimed(spare=1, must=0)
     assert len(worker.closing) == 1

@@ -56,6 +56,18 @@ def test_above_a_fair_share_nothing_is_taken_from_who_needs_it() -> None:
     assert (1, Claimed(0, 0)) in budget.settle()
 
 
+def test_who_has_some_gets_its_fair_share_when_its_wish_lasts() -> None:
+    """In the time that a place takes to move, a moment's line is served without it."""
+    budget = budget_of(4, 3, 1)
+    budget.want(1, 1)
+    budget.want(2, 1)
+    assert budget.settle() == [(1, Refused()), (2, Refused())]
+    budget.want(2, 1, lasting=True)
+    assert budget.settle() == [(1, Claimed(1, 1))]
+    budget.want(2, 1)
+    assert budget.settle() == [(1, Claimed(0, 0))]
+
+
 def test_a_place_given_goes_to_who_wanted_it_and_the_claim_ends() -> None:
     budget = budget_of(4, 4, 0)
     budget.want(2, 1)
@@ -110,7 +122,7 @@ def test_whatever_happens_the_total_is_kept_and_nobody_starves(seed: int) -> Non
         worker = dice.choice(sorted(budget.shares))
         match dice.randrange(6):
             case 0 | 1:
-                budget.want(worker, dice.randint(0, 6))
+                budget.want(worker, dice.randint(0, 6), dice.random() < 0.5)
             case 2 | 3:
                 places = min(owed.get(worker, Claimed(0, 0)).spare, budget.shares[worker])
                 if places:
