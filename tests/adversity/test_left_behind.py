@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from pyproxy.lab.cluster import SUPERUSER, Cluster
-from pyproxy.targets.failover import FOLLOW_PATIENCE
 from tests.support.messages import Query
 from tests.support.postgres import Postgres
-from tests.support.proxy import Proxy
+from tests.support.proxy import FOLLOW_PATIENCE, Proxy
 from tests.support.trio import Readers, Trio, port_of
 from tests.support.wire import Wire, errors_of
 
@@ -84,7 +83,7 @@ def test_a_reader_that_is_left_behind_serves_nobody_until_it_follows(
 ) -> None:
     """FO-04, FO-02, TH-02: its sessions move without an error, the pinned get one; C-17 later."""
     with contextlib.ExitStack() as stack:
-        proxy = stack.enter_context(trio.proxy(tmp_path, workers=workers))
+        proxy = stack.enter_context(trio.proxy(tmp_path, loop="hasty", workers=workers))
         readers = Readers(proxy, stack)
         make_table(proxy)
         client, pinned = come_to(trio, readers), come_to(trio, readers)
@@ -121,7 +120,7 @@ def test_a_reader_that_is_left_behind_serves_nobody_until_it_follows(
 def test_a_reader_of_a_writer_that_is_only_down_goes_on(trio: Trio, tmp_path: Path) -> None:
     """FO-04: nobody has taken over, so nothing newer can be read anywhere."""
     with contextlib.ExitStack() as stack:
-        proxy = stack.enter_context(trio.proxy(tmp_path, failover={"promote": False}))
+        proxy = stack.enter_context(trio.proxy(tmp_path, loop="hasty", failover={"promote": False}))
         readers = Readers(proxy, stack)
         make_table(proxy)
         client = come_to(trio, readers)
@@ -152,7 +151,7 @@ def test_a_reader_that_follows_by_itself_is_none_of_those(
     follow(trio.second, trio.pair.primary, trio.pair.standby)
     monitoring = {} if monitored else {"monitoring": {}}
     with contextlib.ExitStack() as stack:
-        proxy = stack.enter_context(trio.proxy(tmp_path, **monitoring))
+        proxy = stack.enter_context(trio.proxy(tmp_path, loop="hasty", **monitoring))
         readers = Readers(proxy, stack)
         make_table(proxy)
         client = come_to(trio, readers)
@@ -182,7 +181,7 @@ def test_a_user_who_may_see_nothing_sees_that_nobody_is_followed(
 ) -> None:
     """That there is no WAL receiver is shown to everybody."""
     with contextlib.ExitStack() as stack:
-        proxy = stack.enter_context(trio.proxy(tmp_path, monitoring={}))
+        proxy = stack.enter_context(trio.proxy(tmp_path, loop="hasty", monitoring={}))
         make_table(proxy)
         await_all_received(trio)
         trio.pair.primary.cluster.kill()
@@ -195,7 +194,7 @@ def test_a_reader_that_lives_on_an_archive_is_none_of_those(trio: Trio, tmp_path
     """It has no WAL receiver, and its control file learns of the new timeline much later."""
     archive = archive_of(trio)
     with contextlib.ExitStack() as stack:
-        proxy = stack.enter_context(trio.proxy(tmp_path))
+        proxy = stack.enter_context(trio.proxy(tmp_path, loop="hasty"))
         readers = Readers(proxy, stack)
         make_table(proxy)
         switch(trio.pair.primary)

@@ -34,6 +34,10 @@ _PORTS = re.compile(r"PyProxy is ready: default on \S+:(\d+)[,;].*http on \S+:(\
 
 Config = dict[str, Any]
 
+# How long a reader may take to follow a new writer where `loop` is "hasty", in seconds: PostgreSQL
+# looks for its primary five times a second here.
+FOLLOW_PATIENCE = 4.0
+
 _PROGRAM = {
     "uvloop": ("-m", "pyproxy"),
     # As where uvloop is not installed.
@@ -45,6 +49,11 @@ _PROGRAM = {
     "impatient": (
         "-c",
         "from pyproxy import keepalive as s; s.KEEPALIVE = s.KEEPALIVE_PROBES = 2; import pyproxy.__main__",
+    ),
+    # Expects readers to follow soon.
+    "hasty": (
+        "-c",
+        f"import pyproxy.targets.failover as f; f.FOLLOW_PATIENCE = {FOLLOW_PATIENCE}; import pyproxy.__main__",
     ),
 }
 
@@ -125,14 +134,14 @@ class Proxy:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def wait_for_log(self, pattern: str, seconds: float = 10.0) -> str:
-        """Wait for a line; returns it. Who has ended says no more."""
+    def wait_for_log(self, pattern: str, seconds: float = 10.0, since: int = 0) -> str:
+        """Wait for a line after so many characters; returns it. Who has ended says no more."""
         deadline = time.monotonic() + seconds
         ended = False
         while time.monotonic() < deadline and not ended:
             # Asked first: what it wrote last is there by then.
             ended = self.process.poll() is not None
-            for line in self.log.splitlines():
+            for line in self.log[since:].splitlines():
                 if re.search(pattern, line):
                     return line
             time.sleep(0.02)
