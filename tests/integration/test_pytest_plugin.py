@@ -164,7 +164,7 @@ def test_a_run_that_does_not_come_about_leaves_the_baseline_as_it_is(shop: Shop)
 def test_a_test_that_fails_tells_what_the_proxy_has_warned_of(shop: Shop) -> None:
     """The client hears of a timeout only (E-PG-16), or that it was refused."""
     (shop.folder / "pyproxy.yaml").write_text(
-        "target_group: {connection_pool_config: {connection_borrow_timeout: 0}}\n"
+        "target_group: {connection_pool_config: {connection_borrow_timeout: 1}}\n"
     )
     (shop.folder / "tests" / "test_cases.py").write_text(
         "import psycopg\ndef test_it(pyproxy_dsn): psycopg.connect(pyproxy_dsn)\n"

@@ -145,7 +145,9 @@ def _java(program: Program, request: pytest.FixtureRequest) -> list[str]:
         pytest.skip("there is no JDK, or no pgjdbc (Debian's libpostgresql-jdbc-java)")
     folder = request.getfixturevalue("tmp_path")
     (folder / "Recipe.java").write_text(program.text)
-    return ["java", "-cp", str(JDBC), str(folder / "Recipe.java")]
+    # It runs for a moment: what makes long runs fast only costs here.
+    brief = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+    return ["java", *brief, "-cp", str(JDBC), str(folder / "Recipe.java")]
 
 
 def _ruby(program: Program, request: pytest.FixtureRequest) -> list[str]:
