@@ -94,6 +94,18 @@ class ClientSide(asyncio.Protocol, ABC):
         cut_later(self.transport, LINGER)
         return False
 
+    def server_rested(self, server: ServerConnection) -> None:
+        """It is read on, unless it has to wait for the client, or for what an answer means."""
+        if not self._blocked and server.doubt is None:
+            server.transport.resume_reading()
+
+    def _read_on(self) -> None:
+        """The others have been heard. One that has ended is read to its end."""
+        if not self.ended:
+            self._resume_reading()
+        elif not (self._blocked or self.transport.is_closing()):
+            self.transport.resume_reading()
+
     def _send(self, data: bytes) -> None:
         """To the client, at the end of the turn."""
         self.endpoint.turn.send(self.transport, data)

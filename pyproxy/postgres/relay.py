@@ -53,6 +53,7 @@ from pyproxy.postgres.parameters import reported_application_name
 from pyproxy.postgres.refused_writes import SETTING, RefusedWrites, kept, refuses
 from pyproxy.postgres.session import HOLD_LIMIT
 from pyproxy.postgres.statements import Pending
+from pyproxy.turn import BUFFERFUL
 
 if TYPE_CHECKING:
     from pyproxy.postgres.server import ServerConnection
@@ -96,7 +97,10 @@ class Relay(RefusedWrites):
             data = bytes(tail)
             self._tail = None
         if not self.ended:
-            self._walk(data)
+            if len(data) < BUFFERFUL:
+                self._walk(data)
+            else:
+                self.endpoint.turn.bufferful(self.transport, self._walk, data, self._read_on)
 
     def _walk(self, data: bytes) -> None:
         """Requests up. `out` and `data[keep:pos]` are what goes to the server, in this order."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from protocol.postgres import backend, frontend
@@ -22,6 +23,7 @@ from pyproxy.keepalive import Hearing
 from pyproxy.metrics.counters import ProxyCounters
 from pyproxy.pinning.audit import Row
 from pyproxy.postgres.statements import ServerStatements
+from pyproxy.turn import BUFFERFUL
 
 if TYPE_CHECKING:
     from pyproxy.pooling.pool import Pool
@@ -232,10 +234,23 @@ class ServerConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes from the database: the session's, or for ourselves."""
         session = self.session
-        if session is not None:
+        if session is None:
+            if not self.closing:
+                self.overhear(data)
+        elif len(data) < BUFFERFUL:
             session.on_server(self, data)
-        elif not self.closing:
-            self.overhear(data)
+        else:
+            walk = partial(session.on_server, self)
+            self._turn.bufferful(self.transport, walk, data, self._read_on)
+
+    def _read_on(self) -> None:
+        """The others have been heard."""
+        if self.transport.is_closing():
+            return
+        if self.session is None:
+            self.transport.resume_reading()
+        else:
+            self.session.server_rested(self)
 
     def pause_writing(self) -> None:
         """The database does not take more: the client has to wait."""

@@ -57,6 +57,63 @@ async def test_who_takes_nothing_stops_the_server_that_it_is_lent_too() -> None:
     assert stage.pool.idle == [stage.server]
 
 
+ROWS = message(b"D", b"\0\1\0\0\0\1x") * 16_000
+BINDS = (message(b"B", b"\0\0" + b"\0" * 6) + message(b"E", b"\0\0\0\0\0")) * 8_000
+
+
+async def test_after_a_bufferful_of_rows_the_others_are_heard_first() -> None:
+    """There may be 32 in a row, of 20,000 rows each: nobody else is served meanwhile."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk, long_turn=True, slow=0.002)
+    stage.play(True, query(b"SELECT 1"))
+    stage.play(False, ROWS[:1200])
+    assert stage.up.reading, "a little stops nobody"
+    stage.play(False, ROWS)
+    assert not stage.up.reading
+    stage.end_turn()
+    assert stage.up.reading
+    # Nor is it read on for a client that takes no more.
+    stage.play(False, ROWS)
+    stage.session.pause_writing()
+    stage.end_turn()
+    assert not stage.up.reading
+    stage.session.resume_writing()
+    # And a server that has gone back to its pool is read as all are that lie there.
+    stage.play(False, ROWS + ready())
+    assert (stage.pool.idle, stage.up.reading) == ([stage.server], False)
+    stage.end_turn()
+    assert stage.up.reading
+
+
+async def test_after_a_bufferful_of_requests_the_others_are_heard_first() -> None:
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk, long_turn=True, slow=0.002)
+    stage.play(True, parse(b"", b"SELECT") + BINDS)
+    assert not stage.down.reading
+    stage.end_turn()
+    assert stage.down.reading
+    # Nor is it read on while its server takes no more.
+    stage.play(True, BINDS)
+    stage.server.pause_writing()
+    stage.end_turn()
+    assert not stage.down.reading
+    stage.server.resume_writing()
+    # Who has said goodbye is read, so that its end is noticed.
+    stage.play(True, BINDS + message(b"S") + message(b"X"))
+    assert (stage.session.ended, stage.down.reading) == (True, False)
+    stage.end_turn()
+    assert stage.down.reading
+
+
+async def test_a_bufferful_that_is_walked_in_no_time_stops_nobody() -> None:
+    """A pause costs a look at the kernel: large messages need none."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk, long_turn=True, slow=0.000_5)
+    stage.play(True, query(b"SELECT 1"))
+    stage.play(False, ROWS)
+    assert stage.up.reading
+
+
 async def test_a_server_that_has_been_reset_is_cut_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

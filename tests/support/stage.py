@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -72,12 +73,14 @@ class Wire:
 class Stage:
     """One client, one server, and the session between them; no socket.
 
-    Each turn of the loop is over at once; `long_turn`: not before the test says so.
+    Each turn of the loop is over at once; `long_turn`: not before the test says so. Each look at
+    its clock is `slow` seconds after the last one.
     """
 
-    def __init__(self, kind: type[Relay], *, long_turn: bool = False) -> None:
+    def __init__(self, kind: type[Relay], *, long_turn: bool = False, slow: float = 0.0) -> None:
         self.ends: list[Callable[[], None]] = []
-        turn = Turn(self.ends.append if long_turn else lambda end: end())
+        soon = self.ends.append if long_turn else lambda end: end()
+        turn = Turn(soon, itertools.count(0.0, slow).__next__)
         log = EventLog("default")
         target = Target(TargetConfig(id="db"))
         target.limits = Limits(1, 0, False)
