@@ -13,7 +13,8 @@ on its way, in the order in which PostgreSQL will answer (it never answers out o
     Sync                    SYNC            ReadyForQuery
     Query                   QUERY           ReadyForQuery (everything before it belongs to it)
     FunctionCall            FUNCTION_CALL   ReadyForQuery
-    CopyDone, CopyFail      COPY_END        nothing: it marks where the copy data ends
+    CopyDone, CopyFail      COPY_MARK       nothing: it marks where the copy data ends
+    CopyData                COPY_MARK       nothing: one for all that come in a row
 
 Three rules of PostgreSQL make it more than a queue:
 
@@ -22,10 +23,11 @@ Three rules of PostgreSQL make it more than a queue:
    An error in a simple Query, a FunctionCall or at Sync itself discards nothing.
 2. While the server reads copy data it ignores Sync and Flush, and any other message ends the copy
    with an error that swallows that message (backend/commands/copyfromparse.c, CopyGetData; from
-   PostgreSQL 14 on it ends the connection, too). Such Syncs are taken out of the queue when the
-   copy starts and when it ends; another message only by its error, since the data may fail before
-   it. A COPY that fails before it reads (a trigger does, or a view) has ignored nothing: what it
-   may still answer is counted in `perhaps`, and such a server is for no other client.
+   PostgreSQL 14 on it ends the connection, too). Such Syncs are taken out of the queue when data
+   or their end are behind them, and when the copy ends; another message only by its error, since
+   the data may fail before it. A COPY that fails before it reads (a trigger does, or a view) has
+   ignored nothing: what it may still answer is counted in `perhaps`, and such a server is for no
+   other client.
 3. Between an extended message and its Sync the session is not at rest even if nothing is owed:
    the implicit transaction is still open (`unsynced`).
 
@@ -57,13 +59,13 @@ CLOSE: Final = 5
 SYNC: Final = 6
 QUERY: Final = 7
 FUNCTION_CALL: Final = 8
-COPY_END: Final = 9
+COPY_MARK: Final = 9
 
 # How many Syncs may wait behind a COPY that ignores them: nobody sends more than a few.
 MAX_IGNORED: Final = 10_000
 
 # Behind these a COPY may still be under way, and be ended.
-_COPY_MAY_GO_ON: Final = (QUERY, EXECUTE, SYNC, COPY_END)
+_COPY_MAY_GO_ON: Final = (QUERY, EXECUTE, SYNC, COPY_MARK)
 
 # What a ReadyForQuery answers.
 SYNC_POINTS: Final = (SYNC, QUERY, FUNCTION_CALL)
@@ -75,7 +77,7 @@ _PROTOCOL_VIOLATION: Final = b"08P01"
 _READ_TO_THE_END_OF_COPY: Final = (b"57014", _PROTOCOL_VIOLATION)
 
 NAMES: Final = (
-    "", "Parse", "Bind", "Describe", "Execute", "Close", "Sync", "Query", "FunctionCall", "CopyEnd",
+    "", "Parse", "Bind", "Describe", "Execute", "Close", "Sync", "Query", "FunctionCall", "Copy",
 )  # fmt: skip
 
 
@@ -103,14 +105,14 @@ OWED_FUNCTION_CALL: Final = Owed(FUNCTION_CALL)
 HIDDEN_QUERY: Final = Owed(QUERY, hidden=True)
 HIDDEN_SYNC: Final = Owed(SYNC, hidden=True)
 HIDDEN_CLOSE: Final = Owed(CLOSE, hidden=True)
-_COPY_END: Final = Owed(COPY_END)
+_COPY_END: Final = Owed(COPY_MARK)
+_COPY_DATA: Final = Owed(COPY_MARK)
 
 
 class Conversation:
     """The replies that one server owes, its transaction status and its copy mode."""
 
     __slots__ = (
-        "_fed",
         "_ignored",
         "_marked",
         "copying",
@@ -129,10 +131,8 @@ class Conversation:
         self.status: int = IDLE
         # A COPY is under way: CopyInResponse was seen, and neither its end nor an error.
         self.copying: bool = False
-        # One may be, or there is a COPY_END in the queue.
+        # One may be, or there are marks in the queue.
         self._marked: bool = False
-        # Copy data was sent since then.
-        self._fed: bool = False
         # How many Syncs the COPY has read past, if it reads at all.
         self._ignored: int = 0
         # The server discards until Sync, and the client has not sent it yet.
@@ -164,7 +164,7 @@ class Conversation:
     @property
     def awaits_answer(self) -> bool:
         """Is anything owed? The end of a copy that is none has no answer."""
-        return any(entry.kind != COPY_END for entry in self.owed)
+        return any(entry.kind != COPY_MARK for entry in self.owed)
 
     @property
     def awaits_ready(self) -> bool:
@@ -182,7 +182,9 @@ class Conversation:
     @property
     def feeding(self) -> bool:
         """Does the server read copy data, and nothing that ends it was sent?"""
-        return self.copying and all(entry.kind == SYNC for entry in islice(self.owed, 1, None))
+        return self.copying and all(
+            entry.kind == SYNC or entry is _COPY_DATA for entry in islice(self.owed, 1, None)
+        )
 
     @property
     def overdrawn(self) -> bool:
@@ -210,27 +212,20 @@ class Conversation:
         self.unsynced = False
 
     def copy_data(self) -> None:
-        """CopyData is on its way.
+        """CopyData is on its way: a mark in the queue, unless the last entry is one.
 
-        The first that the server reads shows that it has read, and ignored, the Syncs before it
-        (rule 2); an error that is in the data finds them gone. A Sync in the middle of the data is
-        left to the reply: nobody knows whether an error was before it or behind.
+        It shows that a COPY has read, and ignored, the Syncs before it (rule 2); an error that is
+        in the data finds them gone. A Sync in the middle of the data is left to the reply: nobody
+        knows whether an error was before it or behind.
         """
-        if self.copying and not self._fed:
-            self._fed = True
-            owed = self.owed
-            if len(owed) > 1 and owed[1].kind == SYNC:
-                self._ignore_syncs()
+        owed = self.owed
+        if owed and owed[-1] is not _COPY_DATA:
+            self._mark(_COPY_DATA)
 
     def copy_end(self) -> None:
-        """CopyDone or CopyFail is on its way: a mark in the queue.
-
-        With nothing owed it is a late one, after the server has given up, and behind what no COPY
-        lives through it ends none: PostgreSQL ignores it, and so do we.
-        """
-        if self.owed and self.owed[-1].kind in _COPY_MAY_GO_ON:
-            self.owed.append(_COPY_END)
-            self._marked = True
+        """CopyDone or CopyFail is on its way: a mark in the queue."""
+        if self.owed:
+            self._mark(_COPY_END)
 
     def take_back(self) -> None:
         """The sync point entered last is entered anew, as what it stands for."""
@@ -249,7 +244,7 @@ class Conversation:
             raise ProtocolError(f"the server ended a {NAMES[kind]} that it did not owe: {self}")
         answered = owed.popleft()
         if self._marked:
-            self._drop_copy_ends()
+            self._drop_marks()
         return answered
 
     def described(self) -> Owed | None:
@@ -276,7 +271,7 @@ class Conversation:
             raise ProtocolError(f"a ReadyForQuery of the unknown status {status}")
         answered = owed.popleft()
         if owed:
-            self._drop_copy_ends()
+            self._drop_marks()
         self.copying = False
         self.status = status
         return answered
@@ -295,12 +290,11 @@ class Conversation:
         if not owed or owed[0].kind not in (EXECUTE, QUERY):
             raise ProtocolError(f"a CopyInResponse that nobody asked for: {self}")
         self.copying = self._marked = True
-        self._fed = False
         self._ignore_syncs()
 
     def error(self, sqlstate: bytes = b"") -> list[Owed]:
         """ErrorResponse: returns the entries that the server now discards, first one first."""
-        self._drop_copy_ends()
+        self._drop_marks()
         owed = self.owed
         copying, self.copying = self.copying, False
         ignored, self._ignored = self._ignored, 0
@@ -325,6 +319,18 @@ class Conversation:
 
     # -- inside --------------------------------------------------------------------------------
 
+    def _mark(self, mark: Owed) -> None:
+        """A copy message is on its way.
+
+        With nothing owed it would be a late one, after the server has given up, and behind what no
+        COPY lives through it is none of a COPY's: PostgreSQL ignores it, and so do we.
+        """
+        if self.owed[-1].kind in _COPY_MAY_GO_ON:
+            self.owed.append(mark)
+            self._marked = True
+            if self.copying:
+                self._ignore_syncs()
+
     def _swallow(self, *, intruder: bool) -> list[Owed]:
         """Take out what a server in copy mode reads without an answer, up to the copy's end.
 
@@ -333,21 +339,26 @@ class Conversation:
         """
         owed = self.owed
         swallowed: list[Owed] = []
-        while owed and owed[0].kind == SYNC:
+        while owed and (owed[0].kind == SYNC or owed[0] is _COPY_DATA):
             swallowed.append(owed.popleft())
-        if owed and owed[0].kind == COPY_END:
+        if owed and owed[0] is _COPY_END:
             owed.popleft()
         elif owed and intruder:
             swallowed.append(owed.popleft())
         return swallowed
 
     def _ignore_syncs(self) -> None:
-        """Forget those that copy mode swallowed, behind the one that copies."""
+        """Forget those that copy mode swallows: between the one that copies and a mark."""
         owed = self.owed
+        syncs = 1
+        while syncs < len(owed) and owed[syncs].kind == SYNC:
+            syncs += 1
+        if syncs == 1 or syncs == len(owed) or owed[syncs].kind != COPY_MARK:
+            return
+        self._ignored += syncs - 1
         copier = owed.popleft()
-        while owed and owed[0].kind == SYNC:
+        while owed[0].kind == SYNC:
             owed.popleft()
-            self._ignored += 1
         if copier.kind == EXECUTE:
             self._reopen_pipeline()
         owed.appendleft(copier)
@@ -364,8 +375,8 @@ class Conversation:
         """A statement is done: a COPY, perhaps, or something else with the end of a COPY behind."""
         if self.copying:
             self._copied(execute)
-        self._drop_copy_ends()
-        self._marked = any(entry.kind == COPY_END for entry in self.owed)
+        self._drop_marks()
+        self._marked = any(entry.kind == COPY_MARK for entry in self.owed)
 
     def _copied(self, execute: Owed | None) -> None:
         """A COPY has ended well: forget the Syncs that the server ignored, and the end mark."""
@@ -383,10 +394,10 @@ class Conversation:
         if not self.awaits_ready:
             self.unsynced = True
 
-    def _drop_copy_ends(self) -> None:
+    def _drop_marks(self) -> None:
         """Forget marks at the head: PostgreSQL ignores copy messages outside a copy."""
         owed = self.owed
-        while owed and owed[0].kind == COPY_END:
+        while owed and owed[0].kind == COPY_MARK:
             owed.popleft()
 
     def __repr__(self) -> str:

@@ -2,7 +2,7 @@
 
 PostgreSQL throws away copy messages and nothing else: a Parse or Close behind them, which would
 have ended the COPY had the data been right, is answered, and its name means what it says. In the
-extended protocol that goes for what follows the next Sync.
+extended protocol that goes for what follows the next Sync. A Sync itself is answered.
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ INTRUDERS = {
     "a Close": (Close("S", "old"),),
     "a Close and a Parse": (Close("S", "old"), Parse("old", "SELECT 8")),
     "a Query": (Query("SELECT 9"),),
+    "a Sync": (Sync(),),
+    "a Sync and a Query": (Sync(), Query("SELECT 9")),
+    "a Sync and a Parse": (Sync(), Parse("new", "SELECT 7"), Sync(), Bind("", "new"), Execute()),
     "DEALLOCATE ALL": (Query("DEALLOCATE ALL"),),
 }
 # What the names mean afterwards.

@@ -153,7 +153,7 @@ AT_REST = {
     "copy in, extended, fails before it reads": "> P B D E S < 1 2 n G E:P0001 Z",
     "copy in, extended, fails before it reads, blind": "> P B E S d c S < 1 2 G E:P0001 Z Z",
     "stray copy data": "> d Q d < C Z > d P d S d < 1 Z",
-    "copy in, extended, server fails and the client syncs": "> P B E S < 1 2 G E:22P04 > S < Z",
+    "copy in, extended, server fails and the client syncs": "> P B E S < 1 2 G > d < E:22P04 > S < Z",
     "a query in the middle of a copy": "> Q < G > Q < E:08P01 Z",
     "a query in the middle of a copy, sent blindly": "> Q Q < G E:08P01 Z",
     "a Parse in the middle of a copy": "> P B E S < 1 2 G > P B E S < E:08P01 Z",
@@ -198,10 +198,11 @@ def test_an_error_discards_until_sync_and_tells_what() -> None:
 
 def test_a_message_that_a_copy_swallows_is_told_when_it_has_ended_it() -> None:
     """Not before: if the data are wrong they end it, and the message is answered."""
-    assert kinds(Play().run("> P B E S P S < 1 2 G E:08P01").last) == "Execute Parse"
-    assert kinds(Play().run("> Q d P S < G E:08P01").last) == "Parse"
+    assert kinds(Play().run("> P B E d P S < 1 2 G E:08P01").last) == "Execute Copy Parse"
+    assert kinds(Play().run("> P B E S P S < 1 2 G E:08P01").last) == "Execute Sync Parse"
+    assert kinds(Play().run("> Q d P S < G E:08P01").last) == "Copy Parse"
     assert kinds(Play().run("> Q d P S < G E:22P04").last) == ""
-    assert kinds(Play().run("> Q d P S < G E:57014").last) == ""
+    assert kinds(Play().run("> Q d P S < G E:57014").last) == "Copy"
 
 
 def test_a_server_is_fed_until_what_ends_the_copy_is_sent() -> None:
@@ -215,11 +216,14 @@ def test_a_server_is_fed_until_what_ends_the_copy_is_sent() -> None:
 
 def test_a_sync_that_a_failed_copy_may_have_read_past_is_remembered() -> None:
     """Nobody can tell whether it is answered before the next answer of all has come."""
-    assert Play().run("> P B E S < 1 2 G E:22P02").conversation.perhaps == 1
+    assert Play().run("> P B E S < 1 2 G > d < E:22P02").conversation.perhaps == 1
+    assert Play().run("> P B E S d < 1 2 G E:22P02").conversation.perhaps == 1
+    assert Play().run("> P B E S < 1 2 G E:P0001 Z").conversation.perhaps == 0
     assert Play().run("> P B E < 1 2 G > S d c S < E:22P02 Z").conversation.perhaps == 1
     assert Play().run("> P B E S < 1 2 G > f S < E:57014 Z").conversation.perhaps == 0
     assert Play().run("> P B E < 1 2 G > d c S < E:22P02 Z").conversation.perhaps == 0
-    assert Play().run("> Q S < G E:P0001 Z").conversation.perhaps == 1
+    assert Play().run("> Q S c < G E:P0001 Z").conversation.perhaps == 1
+    assert Play().run("> Q S < G E:P0001 Z Z").conversation.perhaps == 0
     assert Play().run("> Q S < G > d c < C Z").conversation.perhaps == 0
     assert Play().run("> Q S < G > d c < C Z > Q < E:42P01 Z").conversation.perhaps == 0
 
@@ -232,6 +236,10 @@ def test_what_is_behind_copy_data_is_answered_if_they_fail() -> None:
     assert Play().run("> Q d Q < G E:08P01 Z").conversation.at_rest
     assert Play().run("> Q d D S < G E:22P04 Z E:26000 Z").conversation.at_rest
     assert Play().run("> P B E d Q S < 1 2 G E:22P04 Z").conversation.at_rest
+    assert Play().run("> Q d S Q < G E:22P04 Z Z T C Z").conversation.at_rest
+    assert Play().run("> Q d S d c S P S < G E:22P04 Z Z Z 1 Z").conversation.at_rest
+    assert Play().run("> P B E d S P S < 1 2 G E:22P04 Z 1 Z").conversation.at_rest
+    assert Play().run("> P B E S d c S P S < 1 2 G E:22P04 Z 1 Z").conversation.at_rest
 
 
 @pytest.mark.parametrize("playbook", ["> P B E < 1 2", "> P B E S < 1 2 C", "> Q", "> Q < G"])
