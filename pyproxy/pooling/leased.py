@@ -10,8 +10,8 @@ A place is given back only once it is empty: never used, or its server let go of
 A place that moves costs the database a new connection, so it does not move for a moment's sake:
 
 - A server is spare when nobody has used it for REST, not whenever it is between two transactions.
-- A wish lasts when clients wait at one look (`expire`) and no server has idled since the look
-  before. One that does not is served by the worker's own servers before another has been opened.
+- A wish lasts when the clients of a pool wait at one look (`expire`) and no server of theirs has
+  idled since the look before. One that does not is served before another server has been opened.
 - A new server stays for STAY: where there are fewer places than workers, they go round slowly.
 """
 
@@ -22,14 +22,7 @@ from dataclasses import replace
 from typing import Final
 
 from pyproxy.pooling.pool import Borrower, Pool, S
-from pyproxy.pooling.pools import PoolLimits, Pools
-
-# A server that nobody has used for so long is spare, in seconds: some ten times what it takes to
-# open one.
-REST: Final = 0.2
-# How long a new one serves those in line before its place may go, in seconds: so a place that goes
-# round works for most of the time.
-STAY: Final = 0.1
+from pyproxy.pooling.pools import LONG, REST, STAY, PoolLimits, Pools, longest_wait
 
 _WHY: Final = "its place is needed at another worker"
 
@@ -37,8 +30,9 @@ _WHY: Final = "its place is needed at another worker"
 class LeasedPools(Pools[S]):
     """Pools whose `max_connections` is a share that moves.
 
-    `want(n, lasting)` tells the supervisor that n places are lacking, 0 that none is any more, and
-    whether that lasts; `give(n)` that n have become free for others.
+    `want(n, lasting, pressing)` tells the supervisor that n places are lacking, 0 that none is any
+    more, and whether that is so for more than a moment, or for LONG; `give(n)` that n have become
+    free for others.
     """
 
     def __init__(
@@ -48,7 +42,7 @@ class LeasedPools(Pools[S]):
         open_server: Callable[[Pool[S]], None],
         close_server: Callable[[S, str], None],
         clock: Callable[[], float],
-        want: Callable[[int, bool], None],
+        want: Callable[[int, bool, bool], None],
         give: Callable[[int], None],
         soon: Callable[[Callable[[], None]], object],
     ) -> None:
@@ -63,10 +57,8 @@ class LeasedPools(Pools[S]):
         # How many places were asked for and not granted yet.
         self._asked = 0
         self._asking = False
-        # A server has idled since the last look.
-        self._idled = False
-        # None has, and clients waited: the wish lasts.
-        self._lasting = False
+        # And for more than a moment; for LONG.
+        self._lasting = self._pressing = False
         # Somebody was refused at once (Q-17) who would have needed a place.
         self._missed = False
         # How many places others claim: of those that idle, and whatever they do.
@@ -82,7 +74,7 @@ class LeasedPools(Pools[S]):
     def granted(self, places: int) -> None:
         """So many more servers may be opened."""
         self._asked = max(self._asked - places, 0)
-        self.scarce = self._missed = False
+        self.scarce = self._missed = self._pressing = False
         self._resize(self.share + places)
         self.serve()
 
@@ -120,8 +112,6 @@ class LeasedPools(Pools[S]):
         if self._must and not (self.paused or self._fresh) and self._has_to_go(server):
             self._part_with(pool, server)
             return
-        if not self._hungry:
-            self._idled = True
         super().release(pool, server)
 
     def opened(self, pool: Pool[S], server: S) -> None:
@@ -141,10 +131,11 @@ class LeasedPools(Pools[S]):
         """As Pools have it; and what is asked for follows what is needed."""
         super().expire()
         lacking = self._lacking()
-        lasting = lacking > 0 and not self._idled
-        self._idled = False
-        if (lacking, lasting) != (self._asked, self._lasting):
-            self._lasting = lasting
+        lasting = lacking > 0 and any(pool.lasting for pool in self._hungry.values())
+        since = min(map(longest_wait, self._hungry.values()), default=float("inf"))
+        pressing = lacking > 0 and self._clock() - since >= LONG
+        if (lacking, lasting, pressing) != (self._asked, self._lasting, self._pressing):
+            self._lasting, self._pressing = lasting, pressing
             self._tell(lacking)
         if self._spare or self._must:
             self._settle()
@@ -154,8 +145,8 @@ class LeasedPools(Pools[S]):
         if self.scarce:
             super()._make_room(pool)
 
-    def _must_yield(self, pool: Pool[S]) -> bool:
-        return self.scarce and super()._must_yield(pool)
+    def _must_yield(self, pool: Pool[S], server: S) -> bool:
+        return self.scarce and super()._must_yield(pool, server)
 
     # -- asking --------------------------------------------------------------------------------
 
@@ -187,7 +178,7 @@ class LeasedPools(Pools[S]):
         if not lacking:
             self.scarce = False
         # Who is refused at once stands in no line.
-        self._want(lacking, self._lasting or self._missed)
+        self._want(lacking, self._lasting or self._missed, self._pressing)
 
     # -- giving --------------------------------------------------------------------------------
 

@@ -55,7 +55,9 @@ class Pool(Generic[S]):
         "clients",
         "failure",
         "idle",
+        "idled",
         "key",
+        "lasting",
         "lent",
         "opening",
         "parameters",
@@ -74,6 +76,10 @@ class Pool(Generic[S]):
         self.shelf: list[S] = []
         # In the order of arrival.
         self.waiting: deque[Borrower[S]] = deque()
+        # A server has come back to an empty line since the last look (`Pools.expire`).
+        self.idled = False
+        # None had at that look, and clients waited: they have fewer servers than they need.
+        self.lasting = False
         # Client connections that use it; while there are any it is not forgotten.
         self.clients = 0
         # Connections under way; each has its place in the budget already.

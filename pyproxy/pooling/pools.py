@@ -6,9 +6,14 @@ target never sees more connections than that, whatever the clients do.
 
 Who gets a place when there is none left:
 
-- An idle server of another pool makes room, the one idle for longest.
-- A busy pool passes one on when another pool's first client has waited longer than its own and
-  that pool has less than its fair share: so no pool starves beside a busy one.
+- A server that nobody has used for REST makes room, the one idle for longest. Those that are only
+  between two transactions do not: their places would be wanted back a moment later, and each move
+  costs the database a new connection.
+- A pool that has none gets the first that idles or comes back, and so does one that has less than
+  its fair share and whose clients have waited from one look (`expire`) to the next. Who has clients
+  waiting itself passes one on only when the other's first client has waited longer, and when it
+  has had it for STAY: so no pool starves beside a busy one.
+- Who has waited for LONG gets the first that idles, whatever its pool has: that may be pinned.
 
 A server that becomes free is lent on at the end of the loop's turn (`pyproxy.turn`), not in the
 middle of it, when others have yet to be read.
@@ -37,6 +42,14 @@ LAST_RETRY: Final = 2.0
 # How many servers of a pool are opened at the same time. While they are, the first of them serve:
 # so a storm of clients, or the end of a failover, is none for the database.
 OPENING: Final = 16
+# A server that nobody has used for so long is spare, in seconds: some ten times what it takes to
+# open one.
+REST: Final = 0.2
+# How long a new one serves those in line before its place may go, in seconds: so a place that goes
+# round works for most of the time.
+STAY: Final = 0.1
+# Who has waited for so long gets what idles for a moment only, in seconds.
+LONG: Final = 1.0
 # How long a login waits for its pool's first server where nobody else may wait at all, in seconds.
 LOGIN_PATIENCE: Final = 10.0
 
@@ -143,12 +156,14 @@ class Pools(Generic[S]):
             pool.hand_back(server)
             server.idle_since = self._clock()
             return
+        if not pool.waiting:
+            pool.idled = True
         hungry = self._hungry
         if hungry:
             if self._overdrawn() > 0:
                 self.retire(pool, server, _OVERDRAWN)
                 return
-            if not (pool.waiting and len(hungry) == 1) and self._must_yield(pool):
+            if not (pool.waiting and len(hungry) == 1) and self._must_yield(pool, server):
                 self.retire(pool, server, "its place is needed for another pool")
                 return
         pool.put_back(server)
@@ -160,8 +175,8 @@ class Pools(Generic[S]):
             self.serve()
 
     def serve(self) -> None:
-        """Open what may be opened for those in line, the longest wait first."""
-        for pool in sorted(self._hungry.values(), key=_longest_wait):
+        """Open what may be opened for those in line: the pool with the fewest servers first."""
+        for pool in sorted(self._hungry.values(), key=_fewest_first):
             self._grow(pool)
 
     def pause(self) -> None:
@@ -187,7 +202,7 @@ class Pools(Generic[S]):
                 self._dismiss(pool, error)
 
     def expire(self) -> None:
-        """Refuse those who have waited too long (E-PG-16)."""
+        """Refuse those who have waited too long (E-PG-16), and look who lacks servers."""
         now = self._clock()
         for pool in list(self._hungry.values()):
             for borrower in pool.expired(
@@ -196,6 +211,11 @@ class Pools(Generic[S]):
                 borrower.refused(borrow_timeout())
             if not pool.waiting:
                 self._hungry.pop(pool.key, None)
+        for pool in self._pools.values():
+            pool.lasting = bool(pool.waiting) and not pool.idled
+            pool.idled = False
+        if self._hungry and self.used >= self.limits.max_connections:
+            self.serve()
 
     # -- the life of servers -------------------------------------------------------------------
 
@@ -335,30 +355,42 @@ class Pools(Generic[S]):
                 server = other.idle[0]
                 if oldest is None or server.idle_since < oldest[1].idle_since:
                     oldest = other, server
-        if oldest is not None:
-            self.retire(*oldest, "its place is needed for another pool")
+        if oldest is None:
+            return
+        other, server = oldest
+        if self._clock() - server.idle_since >= REST or self._poorer(pool, other):
+            self.retire(other, server, "its place is needed for another pool")
 
     def _overdrawn(self) -> int:
         """How many servers there are beyond the budget, which a reload may have made smaller."""
         return self.used - len(self._leaving) - self.limits.max_connections
 
-    def _must_yield(self, pool: Pool[S]) -> bool:
+    def _must_yield(self, pool: Pool[S], server: S) -> bool:
         """Has another pool a better claim to the place of a server that `pool` gets back?"""
-        if self.used < self.limits.max_connections or len(self._leaving) >= len(self._hungry):
+        others = len(self._hungry) - bool(pool.waiting)
+        if self.used < self.limits.max_connections or len(self._leaving) >= others:
             return False
         other = min(
             (p for p in self._hungry.values() if p is not pool and p.opening < len(p.waiting)),
-            key=_longest_wait,
+            key=longest_wait,
             default=None,
         )
-        if other is None:
+        if other is None or not self._poorer(other, pool):
             return False
         if not pool.waiting:
             return True
-        share = max(1, self.limits.max_connections // len(self._hungry))
-        other_size = other.size + other.opening
-        poor = other_size == 0 or (other_size < share < pool.size)
-        return poor and _longest_wait(other) < _longest_wait(pool)
+        stayed = self._clock() - server.born >= STAY
+        return stayed and longest_wait(other) < longest_wait(pool)
+
+    def _poorer(self, pool: Pool[S], other: Pool[S]) -> bool:
+        """Does `pool` lack a server for more than a moment, and `other` have one beyond its due?"""
+        size = pool.size + pool.opening
+        if not size or (not other.waiting and self._clock() - longest_wait(pool) >= LONG):
+            return True
+        if not pool.lasting:
+            return False
+        busy = sum(1 for p in self._pools.values() if p.waiting or p.lent)
+        return size < max(1, self.limits.max_connections // busy) < other.size
 
     def _life(self, server: S) -> float:
         """Its maximum age in seconds: the same for one server at each look."""
@@ -378,7 +410,11 @@ class Pools(Generic[S]):
                 del self._pools[key]
 
 
-def _longest_wait(pool: Pool[S]) -> float:
+def _fewest_first(pool: Pool[S]) -> tuple[int, float]:
+    return pool.size + pool.opening, longest_wait(pool)
+
+
+def longest_wait(pool: Pool[S]) -> float:
     """Since when its first client has been waiting."""
     first = pool.next_waiting()
     return first.waiting_since if first is not None else float("inf")

@@ -1,7 +1,7 @@
 """The budget of one target, shared out among the workers: place by place, as they need them.
 
     budget.want(worker, places)         # its clients wait at the moment; 0: no more
-    budget.want(worker, places, True)   # and that lasts
+    budget.want(worker, places, lasting, pressing)  # for more than a moment; for long
     budget.gave(worker, places)         # it has given some back
     for worker, order in budget.settle(): tell(worker, order)
 
@@ -9,8 +9,9 @@ The shares, the places of the dead and the free ones add up to the total, so tha
 servers together never exceed it (invariant 8). Free places go to whoever has the smallest share.
 When none is free, those who want nothing are asked for what they do not use; and who has less than
 a fair share of what all need gets the rest of it from those who have more, as soon as a server of
-theirs comes back: if its wish lasts, or if it has nothing. A place that a dead worker had is free
-only after `restored`.
+theirs comes back: if its wish lasts, or if it has nothing. While somebody waits for long, a place
+goes even from those who use it and have nobody waiting. A place that a dead worker had is free only
+after `restored`.
 
 Pure: what is to be done is returned. The workers' half is `pooling.leased`.
 """
@@ -56,6 +57,8 @@ class Budget:
         self.wants: dict[int, int] = {}
         # Whose wish is more than a moment's.
         self._lasting: set[int] = set()
+        # Where somebody has waited for long.
+        self._pressing: set[int] = set()
         # Places of workers that have died: the database may not have noticed yet.
         self.held_back = 0
         self._claims: dict[int, Claimed] = {}
@@ -77,6 +80,7 @@ class Budget:
         self.wants.pop(worker, None)
         self._claims.pop(worker, None)
         self._lasting.discard(worker)
+        self._pressing.discard(worker)
         self._refused.discard(worker)
         self.held_back += places
         return places
@@ -85,9 +89,10 @@ class Budget:
         """The database has let go of a dead worker's servers."""
         self.held_back -= places
 
-    def want(self, worker: int, places: int, lasting: bool = False) -> None:
-        """It lacks so many, and that may last; replaces what it wanted before."""
+    def want(self, worker: int, places: int, lasting: bool = False, pressing: bool = False) -> None:
+        """It lacks so many, perhaps for some time already; replaces what it wanted before."""
         (self._lasting.add if lasting else self._lasting.discard)(worker)
+        (self._pressing.add if pressing else self._pressing.discard)(worker)
         if places:
             self.wants[worker] = places
         else:
@@ -123,6 +128,8 @@ class Budget:
             self.shares[worker] = self.shares.pop(worker) + 1
             granted[worker] = granted.get(worker, 0) + 1
             self._refused.discard(worker)
+            # It says so again if that was not all.
+            self._pressing.discard(worker)
             self.wants[worker] -= 1
             if not self.wants[worker]:
                 del self.wants[worker]
@@ -146,7 +153,15 @@ class Budget:
             claims[worker] = Claimed(max(spare, must), must)
         if poor and not any(claim.must for claim in claims.values()):
             self._take_turns(claims)
+        self._relieve(claims)
         return claims
+
+    def _relieve(self, claims: dict[int, Claimed]) -> None:
+        """Somebody waits for long: of those with nobody waiting, who has most gives one."""
+        content = self.shares.keys() - self.wants.keys()
+        giver = max(content, key=self.shares.__getitem__, default=None)
+        if self._pressing & self.wants.keys() and giver is not None and self.shares[giver]:
+            claims[giver] = Claimed(max(claims[giver].spare, 1), max(claims[giver].must, 1))
 
     def _take_turns(self, claims: dict[int, Claimed]) -> None:
         """Fewer places than workers: whoever has had one for longest passes it on."""

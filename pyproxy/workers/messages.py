@@ -88,6 +88,9 @@ class Want(NamedTuple):
     lasting: bool
     """It is more than a moment's wish."""
 
+    pressing: bool
+    """Somebody has waited for long."""
+
 
 class Gave(NamedTuple):
     """So many places are free for others."""

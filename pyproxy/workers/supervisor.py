@@ -258,8 +258,8 @@ class Supervisor(App):
     def _heard(self, member: Member, message: Message) -> None:
         member.silence = 0
         match message:
-            case Want(target, places, lasting):
-                self._budgets[target].want(member.number, places, lasting)
+            case Want(target, places, lasting, pressing):
+                self._budgets[target].want(member.number, places, lasting, pressing)
                 self._settle(target)
             case Gave(target, places):
                 self._budgets[target].gave(member.number, places)

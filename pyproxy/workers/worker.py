@@ -115,7 +115,7 @@ class LeasedServers(Servers):
             open_server=self._start,
             close_server=ServerConnection.close,
             clock=self._loop.time,
-            want=lambda places, lasting: self.lender.send(Want(name, places, lasting)),
+            want=lambda *wish: self.lender.send(Want(name, *wish)),
             give=lambda places: self.lender.send(Gave(name, places)),
             soon=self.turn.at_end,
         )

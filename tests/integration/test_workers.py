@@ -9,7 +9,6 @@ import os
 import re
 import signal
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,13 +21,14 @@ from tests.support.messages import Query
 from tests.support.postgres import Postgres, own_postgres, temporary_folder
 from tests.support.proxy import Proxy, start_proxy
 from tests.support.waiting import wait_until
-from tests.support.wire import Wire, errors_of
+from tests.support.wire import errors_of
 from tests.support.workers import (
     BUDGET,
     CONNECTIONS,
     Watcher,
     alive,
     all_at_once,
+    asking,
     clients_at,
     pid_of_worker,
     replaced,
@@ -129,48 +129,31 @@ def test_the_budget_holds_whatever_the_clients_do(crew: Proxy, postgres: Postgre
 
 def test_a_busy_worker_passes_places_on(crew: Proxy, postgres: Postgres) -> None:
     """A worker whose clients never pause must not starve the other's."""
-    over = threading.Event()
-    with clients_at(crew, {1: 20, 2: 3}) as clients, Watcher(postgres) as watcher:
-        threads = [threading.Thread(target=_keep_asking, args=(wire, over)) for wire in clients[1]]
-        for thread in threads:
-            thread.start()
-        try:
-            time.sleep(0.5)
-            waits = []
-            for _ in range(5):
-                began = time.monotonic()
-                all_at_once(clients[2], "SELECT pg_sleep(0.01)", 3)
-                waits.append(time.monotonic() - began)
-        finally:
-            over.set()
-            for thread in threads:
-                thread.join()
+    with (
+        clients_at(crew, {1: 20, 2: 3}) as clients,
+        Watcher(postgres) as watcher,
+        asking(clients[1]),
+    ):
+        time.sleep(0.5)
+        waits = []
+        for _ in range(5):
+            began = time.monotonic()
+            all_at_once(clients[2], "SELECT pg_sleep(0.01)", 3)
+            waits.append(time.monotonic() - began)
     assert max(waits) < 10, waits
     assert watcher.most <= BUDGET
 
 
 def test_places_stay_with_workers_that_need_them(crew: Proxy) -> None:
-    """M-10: at a busy worker's side another's are not spare between two transactions."""
-    over = threading.Event()
-    with clients_at(crew, {1: 5, 2: 1}) as clients:
-        threads = [
-            threading.Thread(target=_keep_asking, args=(wire, over))
-            for wires in clients.values()
-            for wire in wires
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            # Until each worker has what it needs.
-            time.sleep(1.5)
-            opened = crew.metric("pyproxy_database_connection_requests_total")
-            time.sleep(2)
-            opened = crew.metric("pyproxy_database_connection_requests_total") - opened
-            owners = [worker_of(row) for row in crew.api("servers")["servers"]]
-        finally:
-            over.set()
-            for thread in threads:
-                thread.join()
+    """M-10: beside a busy worker another's servers are not spare between two transactions."""
+    requests = "pyproxy_database_connection_requests_total"
+    with clients_at(crew, {1: 5, 2: 1}) as clients, asking([*clients[1], *clients[2]]):
+        # Until each worker has what it needs.
+        time.sleep(1.5)
+        opened = crew.metric(requests)
+        time.sleep(2)
+        opened = crew.metric(requests) - opened
+        owners = [worker_of(row) for row in crew.api("servers")["servers"]]
     # It was forty a second.
     assert opened <= 6
     assert (owners.count(1), owners.count(2)) == (3, 1)
@@ -326,11 +309,6 @@ def test_a_rotated_secret_reaches_all_workers(postgres: Postgres, tmp_path: Path
 
 
 # -- doing ---------------------------------------------------------------------------------------
-
-
-def _keep_asking(wire: Wire, over: threading.Event) -> None:
-    while not over.is_set():
-        wire.query("SELECT pg_sleep(0.01)")
 
 
 def _connect(proxy: Proxy) -> socket.socket:

@@ -1,8 +1,10 @@
-"""Workers that share a budget, without processes, network or waiting: a play on a clock of its own.
+"""Clients that share a budget, without processes, network or waiting: a play on a clock of its own.
 
-    crew = Crew(8, {1: [busy] * 7, 2: [busy] * 3})
+    crew = Crew(8, {1: [busy] * 7, 2: [busy] * 3})  # of two workers
     crew.play(10)
     crew.opened, crew.longest(2)
+
+    Alone(8, {1: [busy] * 7, 2: [busy] * 3})        # of two users, at one worker
 
 The pools and the budget are the real ones. What is between them (messages, connections that open
 and close, clients that ask) takes the times below, each a little different every time, by dice that
@@ -21,9 +23,9 @@ from functools import partial
 from pyproxy.errors import ProxyError
 from pyproxy.pooling.leased import LeasedPools
 from pyproxy.pooling.pool import Pool, PoolKey
-from pyproxy.pooling.pools import PoolLimits
+from pyproxy.pooling.pools import PoolLimits, Pools
 from pyproxy.upkeep import TICK
-from pyproxy.workers.budget import Budget, Claimed, Granted, Refused
+from pyproxy.workers.budget import Budget, Claimed, Granted, Order, Refused
 
 # In seconds.
 MESSAGE = 0.0003
@@ -63,7 +65,9 @@ class Server:
 class Client:
     """Asks, waits, uses what it is lent, pauses as is its habit."""
 
-    worker: Worker
+    play: Play
+    pools: Pools[Server]
+    pool: Pool[Server]
     habit: Habit
     waiting_since: float = 0.0
     asked: float = 0.0
@@ -71,92 +75,77 @@ class Client:
     waits: list[float] = field(default_factory=list)
 
     def ask(self) -> None:
-        self.asked = self.worker.crew.now
-        server = self.worker.pool.take()
+        self.asked = self.play.now
+        server = self.pool.take()
         if server is None:
-            self.worker.pools.wait(self.worker.pool, self)
+            self.pools.wait(self.pool, self)
         else:
             self.lent(server)
 
     def lent(self, server: Server) -> bool:
-        crew = self.worker.crew
-        self.waits.append(crew.now - self.asked)
-        crew.after(TRANSACTION, partial(self.done, server))
+        self.waits.append(self.play.now - self.asked)
+        self.play.after(TRANSACTION, partial(self.done, server))
         return True
 
     def done(self, server: Server) -> None:
-        crew = self.worker.crew
+        play = self.play
         self.served += 1
-        self.worker.pools.release(self.worker.pool, server)
+        self.pools.release(self.pool, server)
         # The answer has to reach the client before it can ask again.
-        crew.after(MESSAGE, self.ask, self.habit(crew.now, crew.dice))
+        play.after(MESSAGE, self.ask, self.habit(play.now, play.dice))
 
     def refused(self, error: ProxyError) -> None:
         raise AssertionError(error)
 
 
-class Worker:
-    """The pools of one process."""
+class Pinned(Client):
+    """Keeps what it is lent for good."""
 
-    def __init__(self, crew: Crew, number: int, habits: list[Habit]) -> None:
-        self.crew = crew
-        self.clients = [Client(self, habit) for habit in habits]
-        self.pools: LeasedPools[Server] = LeasedPools(
-            PoolLimits(0, 1000, 120.0),
-            open_server=lambda pool: crew.after(OPENING, partial(self.open, pool)),
-            close_server=lambda server, why: crew.after(CLOSING, partial(self.close, server)),
-            clock=lambda: crew.now,
-            want=lambda *wish: crew.after(MESSAGE, partial(crew.wanted, number, *wish)),
-            give=lambda places: crew.after(MESSAGE, partial(crew.given, number, places)),
-            soon=lambda task: crew.after(0.0, task),
-        )
-        self.pool = self.pools.pool(PoolKey("app", "app"))
-
-    def open(self, pool: Pool[Server]) -> None:
-        self.crew.opened += 1
-        self.pools.opened(pool, Server(pool, self.crew.now))
-
-    def close(self, server: Server) -> None:
-        self.pools.closed(server.pool, server)
-
-    def told(self, order: Granted | Refused | Claimed) -> None:
-        match order:
-            case Granted(places):
-                self.pools.granted(places)
-            case Refused():
-                self.pools.refused()
-            case Claimed(spare, must):
-                self.pools.claimed(spare, must)
-
-    def tick(self) -> None:
-        self.pools.expire()
-        self.crew.after(0.0, self.tick, TICK)
+    def lent(self, server: Server) -> bool:
+        return True
 
 
-class Crew:
-    """A budget of so many places, and workers with clients of these habits."""
+class Play:
+    """The clock, and groups of clients: of one worker each, or of one user."""
 
     def __init__(self, total: int, habits: dict[int, list[Habit]], seed: int = 1) -> None:
+        self.total = total
         self.now = 0.0
         self.dice = random.Random(seed)
-        self.budget = Budget(total)
         # How many database connections were opened.
         self.opened = 0
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        # What goes over one channel arrives in its order.
-        self._arrival: dict[object, float] = {}
-        self.workers = {number: Worker(self, number, ours) for number, ours in habits.items()}
-        for number, worker in self.workers.items():
-            self.budget.joined(number)
-            self.after(0.0, worker.tick, self.dice.uniform(0, TICK))
-            for client in worker.clients:
+        self.clients: dict[int, list[Client]] = {}
+        for number, ours in habits.items():
+            pools, pool = self._place_for(number)
+            self.clients[number] = [Client(self, pools, pool, habit) for habit in ours]
+            for client in self.clients[number]:
                 self.after(0.0, client.ask, client.habit(0.0, self.dice))
+
+    def _place_for(self, number: int) -> tuple[Pools[Server], Pool[Server]]:
+        """Where the clients of a group go."""
+        raise NotImplementedError
+
+    def _used(self) -> int:
+        """How many servers there are."""
+        raise NotImplementedError
+
+    @property
+    def shares(self) -> dict[int, int]:
+        """How many each group has, or may have."""
+        raise NotImplementedError
 
     def after(self, about: float, task: Callable[[], None], pause: float = 0.0) -> None:
         """Do `task` in about so many seconds, after a pause."""
-        delay = about * self.dice.uniform(0.8, 1.2) if about != MESSAGE else about
+        # What goes over one channel arrives in its order.
+        delay = about if about == MESSAGE else about * self.dice.uniform(0.8, 1.2)
         heapq.heappush(self._due, (self.now + delay + pause, next(self._order), task))
+
+    def again(self, task: Callable[[], None]) -> None:
+        """Do `task` at every tick from now on."""
+        task()
+        self.after(0.0, partial(self.again, task), TICK)
 
     def play(self, seconds: float) -> None:
         """Let so much time pass."""
@@ -164,47 +153,114 @@ class Crew:
         while self._due and self._due[0][0] <= end:
             self.now, _, task = heapq.heappop(self._due)
             task()
-            self._check()
+            # Invariant 8.
+            assert self._used() <= self.total
         self.now = end
+
+    def pin(self, number: int) -> None:
+        """A client of a group takes a server for good."""
+        one = self.clients[number][0]
+        Pinned(self, one.pools, one.pool, busy).ask()
 
     def forget(self) -> None:
         """What has happened so far does not count."""
         self.opened = 0
-        for worker in self.workers.values():
-            for client in worker.clients:
-                client.served = 0
-                client.waits.clear()
+        for client in itertools.chain(*self.clients.values()):
+            client.served = 0
+            client.waits.clear()
 
     def longest(self, number: int) -> float:
-        """The longest that a client of a worker has waited, in seconds."""
-        clients = self.workers[number].clients
-        waiting = {id(client) for client in self.workers[number].pool.waiting}
-        now = [self.now - client.asked for client in clients if id(client) in waiting]
+        """The longest that a client of a group has waited, in seconds."""
+        clients = self.clients[number]
+        now = [self.now - client.asked for client in clients if client in client.pool.waiting]
         return max([*now, *(wait for client in clients for wait in client.waits)], default=0.0)
 
     @property
     def served(self) -> int:
         """How many transactions there were."""
-        return sum(c.served for worker in self.workers.values() for c in worker.clients)
+        return sum(client.served for client in itertools.chain(*self.clients.values()))
+
+    def open(self, pools: Pools[Server], pool: Pool[Server]) -> None:
+        self.opened += 1
+        pools.opened(pool, Server(pool, self.now))
+
+
+class Alone(Play):
+    """One process, with a pool for each group."""
+
+    def __init__(self, total: int, habits: dict[int, list[Habit]], seed: int = 1) -> None:
+        self._pools: Pools[Server] = Pools(
+            PoolLimits(total, 1000, 120.0),
+            open_server=lambda pool: self.after(OPENING, partial(self.open, self._pools, pool)),
+            close_server=lambda server, why: self.after(
+                CLOSING, partial(self._pools.closed, server.pool, server)
+            ),
+            clock=lambda: self.now,
+            soon=lambda task: self.after(0.0, task),
+        )
+        super().__init__(total, habits, seed)
+        self.again(self._pools.expire)
+
+    def _place_for(self, number: int) -> tuple[Pools[Server], Pool[Server]]:
+        return self._pools, self._pools.pool(PoolKey(f"user {number}", "app"))
+
+    def _used(self) -> int:
+        return self._pools.used
 
     @property
     def shares(self) -> dict[int, int]:
-        """Places of each worker."""
-        return dict(sorted(self.budget.shares.items()))
+        return {number: clients[0].pool.size for number, clients in self.clients.items()}
 
-    def wanted(self, number: int, places: int, lasting: bool) -> None:
-        self.budget.want(number, places, lasting)
+
+class Crew(Play):
+    """Workers, each with a group of clients."""
+
+    def __init__(self, total: int, habits: dict[int, list[Habit]], seed: int = 1) -> None:
+        self._budget = Budget(total)
+        self._workers: dict[int, LeasedPools[Server]] = {}
+        super().__init__(total, habits, seed)
+
+    def _place_for(self, number: int) -> tuple[Pools[Server], Pool[Server]]:
+        pools: LeasedPools[Server] = LeasedPools(
+            PoolLimits(0, 1000, 120.0),
+            open_server=lambda pool: self.after(OPENING, partial(self.open, pools, pool)),
+            close_server=lambda server, why: self.after(
+                CLOSING, partial(pools.closed, server.pool, server)
+            ),
+            clock=lambda: self.now,
+            want=lambda *wish: self.after(MESSAGE, partial(self._wanted, number, *wish)),
+            give=lambda places: self.after(MESSAGE, partial(self._given, number, places)),
+            soon=lambda task: self.after(0.0, task),
+        )
+        self._workers[number] = pools
+        self._budget.joined(number)
+        self.after(0.0, partial(self.again, pools.expire), self.dice.uniform(0, TICK))
+        return pools, pools.pool(PoolKey("app", "app"))
+
+    def _used(self) -> int:
+        return sum(pools.used for pools in self._workers.values())
+
+    @property
+    def shares(self) -> dict[int, int]:
+        return dict(sorted(self._budget.shares.items()))
+
+    def _wanted(self, number: int, places: int, lasting: bool, pressing: bool) -> None:
+        self._budget.want(number, places, lasting, pressing)
         self._settle()
 
-    def given(self, number: int, places: int) -> None:
-        self.budget.gave(number, places)
+    def _given(self, number: int, places: int) -> None:
+        self._budget.gave(number, places)
         self._settle()
 
     def _settle(self) -> None:
-        for number, order in self.budget.settle():
-            self.after(MESSAGE, partial(self.workers[number].told, order))
+        for number, order in self._budget.settle():
+            self.after(MESSAGE, partial(self._told, self._workers[number], order))
 
-    def _check(self) -> None:
-        """Invariant 8."""
-        used = sum(worker.pools.used for worker in self.workers.values())
-        assert used <= self.budget.total, self.shares
+    def _told(self, pools: LeasedPools[Server], order: Order) -> None:
+        match order:
+            case Granted(places):
+                pools.granted(places)
+            case Refused():
+                pools.refused()
+            case Claimed(spare, must):
+                pools.claimed(spare, must)

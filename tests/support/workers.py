@@ -94,6 +94,26 @@ def all_at_once(wires: list[Wire], query: str, times: int) -> None:
     assert not problems, problems
 
 
+@contextlib.contextmanager
+def asking(wires: list[Wire]) -> Iterator[None]:
+    """They ask again and again, each as soon as it has its answer."""
+    over = threading.Event()
+
+    def ask(wire: Wire) -> None:
+        while not over.is_set():
+            wire.query("SELECT pg_sleep(0.01)")
+
+    threads = [threading.Thread(target=ask, args=(wire,)) for wire in wires]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from pyproxy.errors import ProxyError
-from pyproxy.pooling.leased import REST, STAY, LeasedPools
+from pyproxy.pooling.leased import LeasedPools
 from pyproxy.pooling.pool import Pool, PoolKey
-from pyproxy.pooling.pools import PoolLimits
+from pyproxy.pooling.pools import LONG, REST, STAY, PoolLimits
 
 KEY = PoolKey("app", "app")
 OTHER = PoolKey("app", "other")
@@ -44,8 +44,9 @@ class Worker:
     timeout: float = 20.0
     now: float = 100.0
     wants: list[int] = field(default_factory=list)
-    # Does the last of them last?
+    # Does the last of them last, and for long?
     lasting: bool = False
+    pressing: bool = False
     gifts: list[int] = field(default_factory=list)
     opening: list[Pool[Server]] = field(default_factory=list)
     closing: list[Server] = field(default_factory=list)
@@ -63,9 +64,9 @@ class Worker:
         )
         self.pool = self.pools.pool(KEY)
 
-    def wanted(self, places: int, lasting: bool) -> None:
+    def wanted(self, places: int, lasting: bool, pressing: bool) -> None:
         self.wants.append(places)
-        self.lasting = lasting
+        self.lasting, self.pressing = lasting, pressing
 
     def borrow(self, pool: Pool[Server] | None = None) -> Client:
         client = Client()
@@ -248,6 +249,18 @@ def test_a_wish_lasts_when_no_server_has_idled_between_two_looks() -> None:
     worker.pools.leave(worker.pool, third)
     worker.pools.expire()
     assert (worker.wants[-1], worker.lasting) == (0, False)
+
+
+def test_a_wish_presses_when_somebody_has_waited_for_long() -> None:
+    """What there is may be pinned."""
+    worker, _ = stocked(1)
+    worker.borrow()
+    worker.turn()
+    worker.pools.expire()
+    assert (worker.wants[-1], worker.pressing) == (1, False)
+    worker.now += 2 * LONG
+    worker.pools.expire()
+    assert (worker.wants[-1], worker.pressing) == (1, True)
 
 
 def test_a_new_server_serves_once_before_its_place_goes(worker: Worker) -> None:

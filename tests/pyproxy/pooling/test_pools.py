@@ -7,7 +7,7 @@ import random
 import pytest
 
 from pyproxy.errors import ProxyError, no_reader
-from pyproxy.pooling.pools import IDLE_MARK, MAX_LIFE, OPENING, PoolLimits
+from pyproxy.pooling.pools import IDLE_MARK, LONG, MAX_LIFE, OPENING, REST, STAY, PoolLimits
 from tests.support.pools import Client, House
 
 
@@ -112,6 +112,96 @@ def test_a_busy_pool_does_not_starve_another() -> None:
     house.release(starving)
     house.settle()
     assert behind[0].server is not None
+
+
+def two_pools(mine: int, theirs: int) -> tuple[House, list[Client], list[Client]]:
+    """Two pools that have the whole budget between them, with all servers lent."""
+    house = House(mine + theirs)
+    ours = [house.borrow(house.pool("mine")) for _ in range(mine)]
+    others = [house.borrow(house.pool("theirs")) for _ in range(theirs)]
+    house.settle()
+    return house, ours, others
+
+
+def test_a_server_between_two_transactions_makes_no_room_for_a_pool_that_has_some() -> None:
+    """Its place would be wanted back a moment later; one that nobody has used for REST does."""
+    house, ours, _ = two_pools(2, 2)
+    waiting = house.borrow(house.pool("theirs"))
+    house.release(ours[0])
+    again = house.borrow(house.pool("mine"))
+    house.release(again)
+    assert not house.closing
+    house.now += 2 * REST
+    house.pools.expire()
+    house.settle()
+    assert waiting.server is not None
+
+
+def test_a_server_between_two_transactions_makes_room_for_a_pool_that_has_none() -> None:
+    house, ours, _ = two_pools(2, 0)
+    house.release(ours[0])
+    first = house.borrow(house.pool("theirs"))
+    house.settle()
+    assert first.server is not None
+
+
+def test_one_comes_back_for_one_that_waits_in_a_pool_that_has_none() -> None:
+    house, ours, _ = two_pools(3, 0)
+    house.borrow(house.pool("theirs"))
+    house.now += 2 * STAY
+    for _ in range(3):
+        house.borrow(house.pool("mine"))
+    for client in ours:
+        house.release(client)
+    assert len(house.closing) == 1
+
+
+def test_a_fair_share_is_for_those_who_wait_from_one_look_to_the_next() -> None:
+    house, ours, _ = two_pools(3, 1)
+    waiting = house.borrow(house.pool("theirs"))
+    house.release(ours[0])
+    assert not house.closing, "it may be a moment's line"
+    house.pools.expire()
+    house.settle()
+    assert waiting.server is not None
+    assert (house.pool("mine").size, house.pool("theirs").size) == (2, 2)
+    house.borrow(house.pool("theirs"))
+    house.pools.expire()
+    house.release(ours[1])
+    assert not house.closing, "nor is more than that taken from who has used it just now"
+
+
+def test_a_line_that_was_empty_since_the_last_look_does_not_last() -> None:
+    house, ours, others = two_pools(3, 1)
+    house.release(others[0])
+    others = [house.borrow(house.pool("theirs")) for _ in range(2)]
+    house.pools.expire()
+    house.release(ours[0])
+    assert not house.closing
+
+
+def test_who_has_waited_for_long_gets_the_first_that_idles() -> None:
+    """What its own pool has may be pinned, and none of the other's may ever idle for long."""
+    house, ours, _ = two_pools(1, 1)
+    waiting = house.borrow(house.pool("theirs"))
+    house.now += 2 * LONG
+    house.release(ours[0])
+    house.settle()
+    assert waiting.server is not None
+
+
+def test_a_new_server_stays_with_those_in_line_for_a_moment() -> None:
+    """Pools that pass one place round must not spend their time on opening connections."""
+    house, (holder,), _ = two_pools(1, 0)
+    starving = house.borrow(house.pool("theirs"))
+    house.now += STAY / 2
+    second, third = house.borrow(house.pool("mine")), house.borrow(house.pool("mine"))
+    house.release(holder)
+    assert (second.server is not None, house.closing) == (True, [])
+    house.now += STAY
+    house.release(second)
+    house.settle()
+    assert (starving.server is not None, third.server) == (True, None)
 
 
 def test_waiting_longer_than_the_borrow_timeout_is_refused() -> None:

@@ -68,6 +68,18 @@ def test_who_has_some_gets_its_fair_share_when_its_wish_lasts() -> None:
     assert budget.settle() == [(1, Claimed(0, 0))]
 
 
+def test_while_somebody_waits_for_long_a_place_goes_from_who_has_nobody_waiting() -> None:
+    """Its own share may be pinned, and none of the others' may ever idle for long."""
+    budget = budget_of(4, 2, 2)
+    budget.want(2, 2, lasting=True)
+    assert budget.settle() == [(2, Refused()), (1, Claimed(2, 0))]
+    budget.want(2, 2, lasting=True, pressing=True)
+    assert budget.settle() == [(1, Claimed(2, 1))]
+    budget.gave(1, 1)
+    assert budget.settle() == [(2, Granted(1)), (2, Refused())]
+    assert budget.shares == {1: 1, 2: 3}
+
+
 def test_a_place_given_goes_to_who_wanted_it_and_the_claim_ends() -> None:
     budget = budget_of(4, 4, 0)
     budget.want(2, 1)
@@ -122,7 +134,8 @@ def test_whatever_happens_the_total_is_kept_and_nobody_starves(seed: int) -> Non
         worker = dice.choice(sorted(budget.shares))
         match dice.randrange(6):
             case 0 | 1:
-                budget.want(worker, dice.randint(0, 6), dice.random() < 0.5)
+                moods = dice.random() < 0.5, dice.random() < 0.2
+                budget.want(worker, dice.randint(0, 6), *moods)
             case 2 | 3:
                 places = min(owed.get(worker, Claimed(0, 0)).spare, budget.shares[worker])
                 if places:
