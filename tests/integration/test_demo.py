@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pyproxy.lab.cluster import free_port
+from tests.support.ports import free_port
 from tests.support.postgres import temporary_folder
 from tests.support.waiting import wait_until
 

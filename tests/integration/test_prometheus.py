@@ -3,7 +3,6 @@
 import asyncio
 import json
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from pyproxy.metrics.catalog import CATALOG
 from pyproxy.metrics.exposition import Exposition
 from tests.support.fake_metrics import FakeSource
 from tests.support.fake_view import FakeView
+from tests.support.ports import free_port
 from tests.support.proxy import ROOT, Proxy
 
 prometheus = shutil.which("prometheus")
@@ -45,8 +45,7 @@ async def scraping(target: int, folder: Path) -> AsyncIterator[str]:
     file = folder / "prometheus.yaml"
     # JSON is YAML.
     file.write_text(json.dumps(config))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     assert prometheus is not None
     process = await asyncio.create_subprocess_exec(
         prometheus,

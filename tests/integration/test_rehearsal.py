@@ -13,7 +13,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from pyproxy.lab.cluster import free_port
+from tests.support.ports import free_port
 from tests.support.proxy import ROOT
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]

@@ -11,7 +11,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from typing import NamedTuple
 import pytest
 
 from pyproxy.lab import binaries
+from tests.support.ports import free_port
 from tests.support.proxy import ROOT
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -46,13 +46,6 @@ def steps() -> list[Step]:
             after = blocks[index + 1] if index + 1 < len(blocks) else ("", "")
             found.append(Step(text, after[1] if after[0] == "text" else ""))
     return found
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        assert isinstance(port, int)
-        return port
 
 
 class Reader:

@@ -24,8 +24,9 @@ from typing import Any
 import yaml
 
 from pyproxy.lab import binaries
-from pyproxy.lab.cluster import free_port, signal_all
+from pyproxy.lab.cluster import signal_all
 from pyproxy.lab.segments import remove_segment
+from tests.support.ports import free_port
 from tests.support.postgres import PASSWORD
 
 AS_NOBODY = ["unshare", "--user", "--map-user=65534", "--map-group=65534"]

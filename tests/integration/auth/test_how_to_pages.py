@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from pyproxy.config_file import load
 from pyproxy.lab import binaries
 from tests.support.bench_of_aws import aws_environment, secret_text
 from tests.support.moto_server import client
+from tests.support.ports import free_port
 from tests.support.postgres import PASSWORD, Postgres, temporary_folder
 from tests.support.proxy import ROOT, Proxy, start_proxy
 
@@ -35,13 +35,6 @@ NEW_PASSWORD = "the new one"
 
 def blocks(page: str, language: str) -> list[str]:
     return [text for name, text in _BLOCK.findall(page) if name == language]
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def shell(script: str, folder: Path, **variables: str) -> str:
