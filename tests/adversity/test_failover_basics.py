@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.blue import turn_read_only
 from tests.support.messages import Bind, Describe, Execute, Parse, Query, Sync
 from tests.support.pair import Pair
 from tests.support.proxy import Proxy
+from tests.support.waiting import wait_until
 from tests.support.wire import Wire, errors_of
 
 pytestmark = [pytest.mark.adversity, pytest.mark.timeout(180)]
@@ -67,6 +69,7 @@ def test_one_killed_connection_is_no_dead_primary(
         victim, witness = client(proxy), client(proxy)
         victim.send(Query("SELECT pg_sleep(60)"))
         proxy.await_borrowed(1)
+        before = proxy.server_ids()
         with pair.primary.admin() as admin:
             admin.query(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'"
@@ -79,6 +82,8 @@ def test_one_killed_connection_is_no_dead_primary(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE usename = 'rdsproxyadmin'"
             )
+        # An idle one may have been among them.
+        wait_until(lambda: proxy.server_ids().isdisjoint(before))
         assert witness.value("SELECT 1") == "1"
         time.sleep(1.5)
         assert proxy.api("events")["events"] == []
@@ -146,10 +151,7 @@ def test_a_database_that_turns_read_only_gets_no_more_writes(
         writer, late = client(proxy), client(proxy)
         writer.query("CREATE TABLE f_blue (n int)")
         with pair.primary.admin() as admin:
-            admin.query("ALTER SYSTEM SET default_transaction_read_only = on")
-            admin.query("SELECT pg_reload_conf()")
-            # Each backend reads its configuration anew when it gets to it, and nobody can see that.
-            time.sleep(0.3)
+            turn_read_only(pair.primary, admin)
             # The first to notice is the client; the probe, 30 s away, is sent at once.
             writer.send(Query("INSERT INTO f_blue VALUES (1)"))
             proxy.wait_for_log("DEMOTED: db-a takes no writes any more")

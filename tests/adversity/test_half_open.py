@@ -75,7 +75,7 @@ def test_a_crowd_of_half_open_logins_keeps_nobody_out(proxy_with_few_files: Prox
         while proxy.metric("pyproxy_client_connections_in_setup"):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        assert proxy.metric("pyproxy_client_connections") == 1
+        proxy.await_metric("pyproxy_client_connections", 1)
         assert witness.value("SELECT 'still'") == "still"
 
 

@@ -175,9 +175,10 @@ def test_an_end_behind_an_answer_is_not_the_clients(
         peer.hang_up()
 
     with proxy.wire() as client:
+        before = len(proxy.log)
         usual, database.answer = database.answer, answer
         heard = [client.ask(Query("mine"))]
-        time.sleep(0.2)
+        proxy.wait_for_log("The database connection closed", since=before)
         database.answer = usual
         heard.append(client.ask(Query("mine again")))
         assert ["".join(r.tag for r in replies) for replies in heard] == ["TDCZ", "TDCZ"]

@@ -72,7 +72,8 @@ def test_where_the_writer_is_elsewhere_clients_are_told_so_at_once(
             assert refused(proxy) == ["FATAL", *NO_WRITER]
         # Who reads has nothing to do with it.
         reader = Readers(proxy, stack).come()
-        assert reader.value("SELECT count(*) FROM e_rows") == "1"
+        await_value(reader, "SELECT count(*) FROM pg_class WHERE relname = 'e_rows'", "1")
+        await_value(reader, "SELECT count(*) FROM e_rows", "1")
         primary.cluster.kill()
         await_silence(proxy)
         late = pool.submit(proxy.wire)

@@ -11,12 +11,12 @@ each asks of the log and of the events is about its own time.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 
 from tests.support.pair import MONITOR
 from tests.support.postgres import Postgres
 from tests.support.proxy import Proxy
+from tests.support.waiting import wait_until
 from tests.support.wire import Wire
 
 # Ten times as often while it is read-only, so this is what a test waits for; see `_between_probes`.
@@ -25,6 +25,19 @@ _AGE = f"""
 SELECT extract(epoch FROM clock_timestamp() - max(query_start)) FROM pg_stat_activity
 WHERE usename = '{MONITOR}'
 """
+
+
+def turn_read_only(postgres: Postgres, admin: Wire) -> None:
+    """Returns when every connection to it knows as soon as it is asked anything."""
+    admin.query("ALTER SYSTEM SET default_transaction_read_only = on")
+    admin.query("SELECT pg_reload_conf()")
+    # Who comes after the postmaster has read it has it so; the others were told before.
+    wait_until(lambda: _value_of_a_newcomer(postgres) == "on")
+
+
+def _value_of_a_newcomer(postgres: Postgres) -> str | None:
+    with postgres.admin("postgres") as newcomer:
+        return newcomer.value("SHOW default_transaction_read_only")
 
 
 class Blue:
@@ -49,11 +62,7 @@ class Blue:
             admin.query("SET default_transaction_read_only = off")
             if self._probe_interval:
                 self._between_probes(admin)
-            admin.query("ALTER SYSTEM SET default_transaction_read_only = on")
-            admin.query("SELECT pg_reload_conf()")
-            with self.postgres.admin("postgres") as other:
-                while other.value("SHOW default_transaction_read_only") != "on":
-                    other.query("SELECT pg_sleep(0.01)")
+            turn_read_only(self.postgres, admin)
             try:
                 yield
             finally:
@@ -76,7 +85,4 @@ class Blue:
         after the one before.
         """
         earliest, latest = self._probe_interval / 10, self._probe_interval / 2
-        deadline = time.monotonic() + 20
-        while not earliest < float(admin.value(_AGE) or latest) < latest:
-            assert time.monotonic() < deadline, "no probe comes"
-            time.sleep(0.01)
+        wait_until(lambda: earliest < float(admin.value(_AGE) or latest) < latest)

@@ -157,6 +157,10 @@ class Proxy:
             time.sleep(0.02)
         raise AssertionError(f"{name} is no writer: {self.log[-3000:]}")
 
+    def server_ids(self) -> set[int]:
+        """Its database connections."""
+        return {row["id"] for row in self.api("servers")["servers"]}
+
     def await_rest(self, seconds: float = 10.0) -> None:
         """Wait until no server is lent, being reset or closed."""
         deadline = time.monotonic() + seconds
