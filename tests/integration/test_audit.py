@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import re
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -20,6 +21,7 @@ from pyproxy.cli import main
 from pyproxy.config import CompatibilityConfig
 from tests.support.postgres import Postgres, start_postgres, temporary_folder
 from tests.support.proxy import start_proxy
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -53,9 +55,18 @@ def logging() -> Iterator[Postgres]:
                 time.sleep(0.05)
         with psycopg.connect(postgres.dsn(application_name="worker"), autocommit=True) as worker:
             worker.execute("LISTEN jobs")
-        time.sleep(0.3)
+        # PostgreSQL's collector writes what it is sent in its own time.
+        logs = postgres.cluster.data / "log"
+        wait_until(
+            lambda: all(ended(next(logs.glob(f"*{kind}"))) == 5 for kind in FORMATS.values())
+        )
         yield postgres
         postgres.cluster.kill()
+
+
+def ended(log: Path) -> int:
+    """How many sessions of the application's have ended by what it says."""
+    return len(re.findall(r"disconnection: session time: \S+ user=app ", log.read_text()))
 
 
 def audit(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, object]:

@@ -6,7 +6,6 @@ import itertools
 import os
 import signal
 import struct
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from tests.support.messages import (
 )
 from tests.support.postgres import PASSWORD, Postgres, temporary_folder
 from tests.support.proxy import Proxy, proxy_of, start_proxy
+from tests.support.waiting import wait_until
 from tests.support.wire import Wire, errors_of, tags_of
 
 pytestmark = pytest.mark.integration
@@ -72,13 +72,15 @@ def test_lesson_07_a_cancel_reaches_only_its_owners_query(narrow: Proxy) -> None
             }
 
 
-def test_a_cancel_stops_a_long_query(narrow: Proxy) -> None:
+def test_a_cancel_stops_a_long_query(narrow: Proxy, postgres: Postgres) -> None:
     """The extension does what it is for."""
-    with narrow.wire() as client:
+    with narrow.wire() as client, postgres.admin() as admin:
         assert client.key is not None
         process, secret = client.key
         client.send(Query("SELECT pg_sleep(30)"))
-        time.sleep(0.2)
+        # PostgreSQL itself ignores a cancel request that comes before the query runs.
+        sleeping = "SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        wait_until(lambda: bool(admin.query(sleeping)))
         with Wire(narrow.host, narrow.port) as messenger:
             messenger.send(struct.pack("!IIi", 12 + len(secret), 80877102, process) + secret)
         assert errors_of(client.read_ready())[0][0] == "57014"

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.postgres import Postgres, start_postgres, temporary_folder
 from tests.support.proxy import Proxy, start_proxy
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -81,13 +82,21 @@ def test_a_query_is_cancelled(place: tuple[Postgres, Path]) -> None:
     with (
         proxied(place, "uvloop", "disable") as proxy,
         psycopg.connect(proxy.dsn(), autocommit=True) as client,
+        place[0].admin() as admin,
     ):
+
+        def cancel_it() -> None:
+            # PostgreSQL itself ignores a cancel request that comes before the query runs.
+            sleeping = "SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+            wait_until(lambda: bool(admin.query(sleeping)))
+            client.cancel()
+
         began = time.monotonic()
-        timer = threading.Timer(0.5, client.cancel)
-        timer.start()
+        canceller = threading.Thread(target=cancel_it)
+        canceller.start()
         with pytest.raises(psycopg.errors.QueryCanceled):
             client.execute("SELECT pg_sleep(60)")
-        timer.join()
+        canceller.join()
         assert time.monotonic() - began < 30
 
 
