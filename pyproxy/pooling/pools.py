@@ -167,10 +167,11 @@ class Pools(Generic[S]):
                 self.retire(pool, server, "its place is needed for another pool")
                 return
         pool.put_back(server)
+        # Also where clients wait: more may come back in this turn than there are.
+        server.idle_since = self._clock()
         if pool.waiting:
             self._lend_soon()
             return
-        server.idle_since = self._clock()
         if hungry:
             self.serve()
 

@@ -42,6 +42,18 @@ def test_nobody_overtakes_those_in_line_before_the_turn_is_over() -> None:
     assert second.server is not None
 
 
+def test_what_nobody_gets_at_the_end_of_the_turn_idles_since_it_came_back() -> None:
+    """Not since it idled last: it would seem spare to other pools and workers."""
+    house, pool, holders = busy(2)
+    house.borrow(pool)
+    house.defers = True
+    house.now += 60
+    for holder in holders:
+        house.release(holder)
+    house.turn()
+    assert [server.idle_since for server in pool.idle] == [house.now]
+
+
 def test_what_ends_before_the_turn_is_over_is_lent_to_nobody() -> None:
     house, pool, holders = busy(2)
     first, second = house.borrow(pool), house.borrow(pool)
