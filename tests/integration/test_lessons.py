@@ -354,6 +354,8 @@ def test_lesson_32_exactly_one_fatal_at_shutdown(postgres: Postgres) -> None:
         assert [r.fields["S"] for r in replies if r.tag == "E"] == ["FATAL"]
         assert errors_of(replies)[0][0] == "57P01"
         idle.close()
+        # A second signal while it leaves would be what it dies of.
+        proxy.process.wait(20)
 
 
 def test_lesson_35_unknown_startup_parameters(narrow: Proxy) -> None:
