@@ -221,7 +221,7 @@ class ShortWalk(Relay):
         else:
             pos = len(series.begin)
             described = series.described
-            if not data.startswith(series.begin) or (described and data[pos] not in _DESCRIPTIONS):
+            if data[:pos] != series.begin or (described and data[pos] not in _DESCRIPTIONS):
                 return False
         if described:
             _, length = read_header(data, pos)
