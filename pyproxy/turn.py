@@ -35,7 +35,7 @@ _LONG: Final = 0.001
 class Turn:
     """The turn of the moment. `soon` runs something when all that has arrived is read."""
 
-    __slots__ = ("_clock", "_due", "_soon", "_tasks", "_words")
+    __slots__ = ("_clock", "_due", "_ending", "_soon", "_tasks", "_words")
 
     def __init__(
         self,
@@ -44,6 +44,8 @@ class Turn:
     ) -> None:
         self._soon: Final = soon
         self._clock: Final = clock
+        # Bound once, not for each turn.
+        self._ending: Final = self._end
         # Has the end of this turn been asked for?
         self._due = False
         self._tasks: Final[list[Callable[[], None]]] = []
@@ -60,7 +62,7 @@ class Turn:
         words.append((transport, data))
         if not self._due:
             self._due = True
-            self._soon(self._end)
+            self._soon(self._ending)
         elif len(words) >= _MANY:
             self.flush()
 
@@ -69,7 +71,7 @@ class Turn:
         self._tasks.append(task)
         if not self._due:
             self._due = True
-            self._soon(self._end)
+            self._soon(self._ending)
 
     def bufferful(
         self,
@@ -107,5 +109,5 @@ class Turn:
             # One that fails takes nothing from the others.
             self._due = bool(tasks)
             if tasks:
-                self._soon(self._end)
+                self._soon(self._ending)
             self.flush()
