@@ -2,11 +2,13 @@
 
 One turn of the loop reads what has come on every connection. A message written in the middle of it
 wakes its reader at once, who takes the processor, and the caches, from the rest of the turn. So
-what the relay writes goes out together, after free servers have found those who wait for one:
+what the relay writes goes out together, after free servers have found those who wait for one, and
+requests ahead of answers: a database has work to do while the answers are written.
 
-    read, read, read ─▶ lend ─▶ write, write, write ─▶ wait for more
+    read, read, read ─▶ lend ─▶ ask, ask, ask, answer, answer, answer ─▶ wait for more
 
-It saves the interpreted build a tenth of its processor time per transaction.
+It saves the interpreted build a tenth of its processor time per transaction. That requests come
+first, and no more than a few wait, brings a few percent more transactions where all are busy.
 
 Nothing is written past what waits here: whoever closes a connection calls `flush` before.
 
@@ -24,8 +26,8 @@ from typing import Final
 
 # More than that goes out at once, in bytes: putting it off would only hold memory.
 _MUCH: Final = 16 * 1024
-# So many are written in the middle of a turn: nobody waits for the end of a very long one.
-_MANY: Final = 64
+# So many of a kind are written in the middle of a turn: nobody idles to the end of a long one.
+_MANY: Final = 16
 # So many bytes at once are a buffer of the loop's that was full, or as good as full (TLS).
 BUFFERFUL: Final = 128 * 1024
 # What one may take, in seconds. Of large messages all 32 take less than that each.
@@ -35,7 +37,7 @@ _LONG: Final = 0.001
 class Turn:
     """The turn of the moment. `soon` runs something when all that has arrived is read."""
 
-    __slots__ = ("_clock", "_due", "_ending", "_soon", "_tasks", "_words")
+    __slots__ = ("_answers", "_clock", "_due", "_ending", "_requests", "_soon", "_tasks")
 
     def __init__(
         self,
@@ -49,29 +51,33 @@ class Turn:
         # Has the end of this turn been asked for?
         self._due = False
         self._tasks: Final[list[Callable[[], None]]] = []
-        # What is to be written, and to whom, in its order.
-        self._words: list[tuple[asyncio.Transport, bytes]] = []
+        # What is to be written, and to whom, in its order: to databases, and to clients.
+        self._requests: list[tuple[asyncio.Transport, bytes]] = []
+        self._answers: list[tuple[asyncio.Transport, bytes]] = []
 
-    def send(self, transport: asyncio.Transport, data: bytes) -> None:
-        """Write `data` at the end of the turn, behind what was sent before."""
-        if len(data) > _MUCH:
+    def ask(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Write `data` to a database at the end of the turn, behind what it was asked before."""
+        requests = self._requests
+        requests.append((transport, data))
+        if len(requests) >= _MANY or len(data) > _MUCH:
             self.flush()
-            transport.write(data)
-            return
-        words = self._words
-        words.append((transport, data))
-        if not self._due:
-            self._due = True
-            self._soon(self._ending)
-        elif len(words) >= _MANY:
+        elif not self._due:
+            self._begin()
+
+    def answer(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Write `data` to a client at the end of the turn, behind what it was answered before."""
+        answers = self._answers
+        answers.append((transport, data))
+        if len(answers) >= _MANY or len(data) > _MUCH:
             self.flush()
+        elif not self._due:
+            self._begin()
 
     def at_end(self, task: Callable[[], None]) -> None:
         """Do `task` at the end of the turn, before what it sends is written."""
         self._tasks.append(task)
         if not self._due:
-            self._due = True
-            self._soon(self._ending)
+            self._begin()
 
     def bufferful(
         self,
@@ -88,17 +94,22 @@ class Turn:
             self.at_end(read_on)
 
     def flush(self) -> None:
-        """Write now what was sent."""
-        words = self._words
+        """Write now what was put off."""
+        words = self._requests + self._answers
         if not words:
             return
-        self._words = []
+        self._requests, self._answers = [], []
         for transport, data in words:
             try:
                 transport.write(data)
             except RuntimeError:
                 # It was lost in this turn, and that has been told already: nobody hears it.
                 continue
+
+    def _begin(self) -> None:
+        """Ask for the end of this turn."""
+        self._due = True
+        self._soon(self._ending)
 
     def _end(self) -> None:
         tasks = self._tasks

@@ -108,7 +108,7 @@ class ClientSide(asyncio.Protocol, ABC):
 
     def _send(self, data: bytes) -> None:
         """To the client, at the end of the turn."""
-        self.endpoint.turn.send(self.transport, data)
+        self.endpoint.turn.answer(self.transport, data)
 
     def _resume_reading(self) -> None:
         if self._blocked or self.ended or self.transport.is_closing():

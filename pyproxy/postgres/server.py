@@ -279,7 +279,7 @@ class ServerConnection(asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         """To the database, at the end of the turn."""
-        self._turn.send(self.transport, data)
+        self._turn.ask(self.transport, data)
 
     def report(self, name: str, value: str) -> None:
         """It reports a setting; raises ProtocolError for more than a database has to say."""

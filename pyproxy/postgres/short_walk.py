@@ -116,7 +116,7 @@ class ShortWalk(Relay):
         server.sent_segment = server.conversation.segment
         endpoint.query_received(self)
         self._brief = True
-        endpoint.turn.send(server.transport, data)
+        endpoint.turn.ask(server.transport, data)
         return True
 
     def _take_series(self, data: bytes) -> bool:
@@ -159,7 +159,7 @@ class ShortWalk(Relay):
         endpoint = self.endpoint
         endpoint.execute_received(self)
         self._brief = True
-        endpoint.turn.send(server.transport, data)
+        endpoint.turn.ask(server.transport, data)
         return True
 
     def _read_series(self, data: bytes) -> Series | None:
@@ -247,7 +247,7 @@ class ShortWalk(Relay):
                 self._names().unnamed = server.statements.unnamed = series.parsed
             self.endpoint.pipeline_answered(server, now - self._pipelined)
             self._pipelined = 0.0
-        self.endpoint.turn.send(self.transport, data)
+        self.endpoint.turn.answer(self.transport, data)
         if status == IDLE and self.pin is None and not self.endpoint.session_mode:
             self._release(server)
         return True
