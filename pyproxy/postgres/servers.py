@@ -17,7 +17,7 @@ from functools import partial
 from typing import Final
 
 from protocol.postgres.errors import ProtocolError
-from protocol.postgres.sqlstate import INVALID_PASSWORD, PASSING
+from protocol.postgres.sqlstate import INVALID_PASSWORD, PASSING, TOO_MANY_CONNECTIONS
 from pyproxy import errors
 from pyproxy.auth.credentials import Credentials
 from pyproxy.logs import EventLog
@@ -216,7 +216,10 @@ class Servers:
             # In a rotation the database is ahead of the secret for a moment (AU-12). As long as
             # older connections of the user live, its clients get those instead of an error.
             rotating = refused.sqlstate == INVALID_PASSWORD and pool.size > 0
-            if refused.sqlstate in PASSING:
+            if refused.sqlstate == TOO_MANY_CONNECTIONS and self.all:
+                # A role's or a database's limit is none of the target's, nor is one reached by us.
+                pass
+            elif refused.sqlstate in PASSING:
                 target.troubled(why)
             elif not rotating:
                 error = errors.request_error(why)
