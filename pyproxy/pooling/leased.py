@@ -59,8 +59,8 @@ class LeasedPools(Pools[S]):
         self._asking = False
         # And for more than a moment; for LONG.
         self._lasting = self._pressing = False
-        # Somebody was refused at once (Q-17) who would have needed a place.
-        self._missed = False
+        # Until then a place is wanted for who was refused at once (Q-17).
+        self._missed_until = 0.0
         # How many places others claim: of those that idle, and whatever they do.
         self._spare = 0
         self._must = 0
@@ -74,7 +74,8 @@ class LeasedPools(Pools[S]):
     def granted(self, places: int) -> None:
         """So many more servers may be opened."""
         self._asked = max(self._asked - places, 0)
-        self.scarce = self._missed = self._pressing = False
+        self.scarce = self._pressing = False
+        self._missed_until = 0.0
         self._resize(self.share + places)
         self.serve()
 
@@ -96,7 +97,7 @@ class LeasedPools(Pools[S]):
     def wait(self, pool: Pool[S], borrower: Borrower[S], *, at_login: bool = False) -> None:
         """As Pools have it; who may not wait leaves a wish for the next who asks."""
         if self.limits.connection_borrow_timeout <= 0 and not at_login and self._full():
-            self._missed = True
+            self._missed_until = self._clock() + LONG
             self._ask_soon()
         super().wait(pool, borrower, at_login=at_login)
 
@@ -140,10 +141,9 @@ class LeasedPools(Pools[S]):
         if self._spare or self._must:
             self._settle()
 
-    def _make_room(self, pool: Pool[S]) -> None:
+    def _make_room(self, pool: Pool[S], wanted: int = 0) -> bool:
         self._ask_soon()
-        if self.scarce:
-            super()._make_room(pool)
+        return self.scarce and super()._make_room(pool, wanted)
 
     def _must_yield(self, pool: Pool[S], server: S) -> bool:
         return self.scarce and super()._must_yield(pool, server)
@@ -158,8 +158,13 @@ class LeasedPools(Pools[S]):
         wanted = sum(
             max(len(pool.waiting) - len(pool.idle) - pool.opening, 0)
             for pool in self._hungry.values()
+            if self._may_try(pool)
         )
-        return max(wanted + self._missed - max(self.share - self.used, 0), 0)
+        return max(wanted + self._missed() - max(self.share - self.used, 0), 0)
+
+    def _missed(self) -> bool:
+        """Was somebody refused just now who would have needed a place? The next one needs it."""
+        return self._clock() < self._missed_until
 
     def _ask_soon(self) -> None:
         """Ask once for a whole burst of clients."""
@@ -178,7 +183,7 @@ class LeasedPools(Pools[S]):
         if not lacking:
             self.scarce = False
         # Who is refused at once stands in no line.
-        self._want(lacking, self._lasting or self._missed, self._pressing)
+        self._want(lacking, self._lasting or self._missed(), self._pressing)
 
     # -- giving --------------------------------------------------------------------------------
 

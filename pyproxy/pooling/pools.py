@@ -126,8 +126,7 @@ class Pools(Generic[S]):
             borrower.refused(self.refusal)
             return
         if self.limits.connection_borrow_timeout <= 0 and not at_login:
-            if not pool.opening and self.used < self.limits.max_connections:
-                self._open(pool)
+            self._prepare(pool)
             borrower.refused(borrow_timeout())
             return
         borrower.waiting_since = self._clock()
@@ -178,7 +177,8 @@ class Pools(Generic[S]):
     def serve(self) -> None:
         """Open what may be opened for those in line: the pool with the fewest servers first."""
         for pool in sorted(self._hungry.values(), key=_fewest_first):
-            self._grow(pool)
+            if not self._grow(pool):
+                return
 
     def pause(self) -> None:
         """Lend and open nothing until `resume`; servers at rest are put away."""
@@ -325,31 +325,47 @@ class Pools(Generic[S]):
             pool.leave(borrower)
             borrower.refused(error)
 
-    def _grow(self, pool: Pool[S]) -> None:
+    def _grow(self, pool: Pool[S]) -> bool:
+        """Open what those in line need. False: there is nothing for anybody at the moment."""
         if self.paused:
-            return
+            return False
         while pool.opening < OPENING and pool.opening + len(pool.idle) < len(pool.waiting):
-            if pool.retry_at and self._clock() < pool.retry_at:
-                return
+            if not self._may_try(pool):
+                return True
             if self.used >= self.limits.max_connections:
-                self._make_room(pool)
-                return
+                return self._make_room(pool)
             self._open(pool)
+        return True
+
+    def _prepare(self, pool: Pool[S]) -> None:
+        """Have a server ready for the next who asks."""
+        if self.paused or pool.opening or not self._may_try(pool):
+            return
+        if self.used < self.limits.max_connections:
+            self._open(pool)
+        else:
+            self._make_room(pool, 1)
+
+    def _may_try(self, pool: Pool[S]) -> bool:
+        """May a server be opened as far as the last attempt tells?"""
+        return not pool.retry_at or self._clock() >= pool.retry_at
 
     def _open(self, pool: Pool[S]) -> None:
-        """Take a place in the budget and open a server, unless it is too early to try again."""
-        if not self.paused and self._clock() >= pool.retry_at:
-            self.used += 1
-            pool.opening += 1
-            self._open_server(pool)
+        """Take a place in the budget and open a server."""
+        self.used += 1
+        pool.opening += 1
+        self._open_server(pool)
 
-    def _make_room(self, pool: Pool[S]) -> None:
-        """Let the longest idle server of another pool go, once for each place that is wanted."""
+    def _make_room(self, pool: Pool[S], wanted: int = 0) -> bool:
+        """Let the longest idle server of another pool go, once for each place that is wanted.
+
+        So many are wanted beside those for who stands in line. False: nobody has one to give.
+        """
         if len(self._pools) == 1:
-            return
-        wanted = sum(len(p.waiting) - p.opening for p in self._hungry.values())
+            return False
+        wanted += sum(max(len(p.waiting) - p.opening, 0) for p in self._hungry.values())
         if len(self._leaving) >= wanted:
-            return
+            return False
         oldest: tuple[Pool[S], S] | None = None
         for other in self._pools.values():
             if other is not pool and other.idle and not other.waiting:
@@ -357,10 +373,11 @@ class Pools(Generic[S]):
                 if oldest is None or server.idle_since < oldest[1].idle_since:
                     oldest = other, server
         if oldest is None:
-            return
+            return False
         other, server = oldest
         if self._clock() - server.idle_since >= REST or self._poorer(pool, other):
             self.retire(other, server, "its place is needed for another pool")
+        return True
 
     def _overdrawn(self) -> int:
         """How many servers there are beyond the budget, which a reload may have made smaller."""
@@ -371,11 +388,12 @@ class Pools(Generic[S]):
         others = len(self._hungry) - bool(pool.waiting)
         if self.used < self.limits.max_connections or len(self._leaving) >= others:
             return False
-        other = min(
-            (p for p in self._hungry.values() if p is not pool and p.opening < len(p.waiting)),
-            key=longest_wait,
-            default=None,
+        others_in_line = (
+            p
+            for p in self._hungry.values()
+            if p is not pool and p.opening < len(p.waiting) and self._may_try(p)
         )
+        other = min(others_in_line, key=longest_wait, default=None)
         if other is None or not self._poorer(other, pool):
             return False
         if not pool.waiting:

@@ -296,6 +296,34 @@ def test_who_may_not_wait_leaves_a_wish() -> None:
     assert worker.borrow().server is not None
 
 
+def test_who_was_refused_at_once_and_does_not_come_again_wants_nothing() -> None:
+    """Else its worker would keep what idles from those of others."""
+    worker = Worker(timeout=0)
+    worker.borrow()
+    worker.turn()
+    worker.now += LONG
+    worker.pools.expire()
+    assert worker.wants == [1, 0]
+
+
+def test_no_place_is_wanted_for_who_could_not_use_it() -> None:
+    """A role may have a CONNECTION LIMIT: others would give what they need."""
+    worker, _ = stocked(1)
+    worker.borrow()
+    worker.turn()
+    worker.pools.granted(1)
+    worker.pools.open_failed(worker.opening.pop(), "too many connections for role", None)
+    worker.pools.claimed(1, 1)
+    assert worker.gifts == [1]
+    told = len(worker.wants)
+    worker.pools.expire()
+    assert len(worker.wants) == told
+    worker.now += 1
+    worker.pools.serve()
+    worker.turn()
+    assert worker.wants[told:] == [1]
+
+
 def test_servers_of_several_pools_that_idle_since_the_same_moment_can_be_claimed() -> None:
     worker = Worker()
     clients = [worker.borrow(), worker.borrow(worker.pools.pool(OTHER))]
