@@ -24,15 +24,19 @@ from typing import Final
 from pyproxy.pooling.pool import Borrower, Pool, S
 from pyproxy.pooling.pools import LONG, REST, STAY, PoolLimits, Pools, longest_wait
 
+# A server that has not come back for so long may never do, in seconds; few transactions are longer.
+KEPT: Final = 5.0
+
 _WHY: Final = "its place is needed at another worker"
 
 
 class LeasedPools(Pools[S]):
     """Pools whose `max_connections` is a share that moves.
 
-    `want(n, lasting, pressing)` tells the supervisor that n places are lacking, 0 that none is any
-    more, and whether that is so for more than a moment, or for LONG; `give(n)` that n have become
-    free for others.
+    `want(n, lasting, pressing, share, kept)` tells the supervisor that n places are lacking, 0 that
+    none is any more, and whether that is so for more than a moment, or for LONG; how many are here
+    as far as is known, and how many of these have servers that do not come back. `give(n)` tells
+    that n have become free for others.
     """
 
     def __init__(
@@ -42,7 +46,7 @@ class LeasedPools(Pools[S]):
         open_server: Callable[[Pool[S]], None],
         close_server: Callable[[S, str], None],
         clock: Callable[[], float],
-        want: Callable[[int, bool, bool], None],
+        want: Callable[[int, bool, bool, int, int], None],
         give: Callable[[int], None],
         soon: Callable[[Callable[[], None]], object],
     ) -> None:
@@ -59,6 +63,10 @@ class LeasedPools(Pools[S]):
         self._asking = False
         # And for more than a moment; for LONG.
         self._lasting = self._pressing = False
+        # Since when each server that is lent has been away, and when it had idled before that.
+        self._away: dict[S, tuple[float, float]] = {}
+        # How many have been for KEPT: they are pinned, or as good as that.
+        self._kept = 0
         # Until then a place is wanted for who was refused at once (Q-17).
         self._missed_until = 0.0
         # How many places others claim: of those that idle, and whatever they do.
@@ -135,8 +143,9 @@ class LeasedPools(Pools[S]):
         lasting = lacking > 0 and any(pool.lasting for pool in self._hungry.values())
         since = min(map(longest_wait, self._hungry.values()), default=float("inf"))
         pressing = lacking > 0 and self._clock() - since >= LONG
-        if (lacking, lasting, pressing) != (self._asked, self._lasting, self._pressing):
-            self._lasting, self._pressing = lasting, pressing
+        wish = lasting, pressing, self._count_kept()
+        if (lacking, *wish) != (self._asked, self._lasting, self._pressing, self._kept):
+            self._lasting, self._pressing, self._kept = wish
             self._tell(lacking)
         if self._spare or self._must:
             self._settle()
@@ -166,6 +175,16 @@ class LeasedPools(Pools[S]):
         """Was somebody refused just now who would have needed a place? The next one needs it."""
         return self._clock() < self._missed_until
 
+    def _count_kept(self) -> int:
+        now = self._clock()
+        before, self._away = self._away, {}
+        for pool in self._pools.values():
+            for server in pool.lent:
+                idled, since = before.get(server, (-1.0, now))
+                since = since if idled == server.idle_since else now
+                self._away[server] = server.idle_since, since
+        return sum(now - since >= KEPT for _, since in self._away.values())
+
     def _ask_soon(self) -> None:
         """Ask once for a whole burst of clients."""
         if not self._asking:
@@ -183,7 +202,8 @@ class LeasedPools(Pools[S]):
         if not lacking:
             self.scarce = False
         # Who is refused at once stands in no line.
-        self._want(lacking, self._lasting or self._missed(), self._pressing)
+        lasting = self._lasting or self._missed()
+        self._want(lacking, lasting, self._pressing, self.share, self._kept)
 
     # -- giving --------------------------------------------------------------------------------
 

@@ -91,6 +91,12 @@ class Want(NamedTuple):
     pressing: bool
     """Somebody has waited for long."""
 
+    share: int
+    """How many places it has, as far as it knows."""
+
+    kept: int
+    """So many of them have servers that do not come back: pinned, or as good as that."""
+
 
 class Gave(NamedTuple):
     """So many places are free for others."""

@@ -258,9 +258,9 @@ class Supervisor(App):
     def _heard(self, member: Member, message: Message) -> None:
         member.silence = 0
         match message:
-            case Want(target, places, lasting, pressing):
-                self._budgets[target].want(member.number, places, lasting, pressing)
-                self._settle(target)
+            case Want():
+                self._budgets[message.target].want(member.number, *message[1:])
+                self._settle(message.target)
             case Gave(target, places):
                 self._budgets[target].gave(member.number, places)
                 self._settle(target)

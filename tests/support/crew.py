@@ -244,8 +244,10 @@ class Crew(Play):
     def shares(self) -> dict[int, int]:
         return dict(sorted(self._budget.shares.items()))
 
-    def _wanted(self, number: int, places: int, lasting: bool, pressing: bool) -> None:
-        self._budget.want(number, places, lasting, pressing)
+    def _wanted(
+        self, number: int, places: int, lasting: bool, pressing: bool, share: int, kept: int
+    ) -> None:
+        self._budget.want(number, places, lasting, pressing, share, kept)
         self._settle()
 
     def _given(self, number: int, places: int) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from pyproxy.errors import ProxyError
-from pyproxy.pooling.leased import LeasedPools
+from pyproxy.pooling.leased import KEPT, LeasedPools
 from pyproxy.pooling.pool import Pool, PoolKey
 from pyproxy.pooling.pools import LONG, REST, STAY, PoolLimits
 
@@ -47,6 +47,8 @@ class Worker:
     # Does the last of them last, and for long?
     lasting: bool = False
     pressing: bool = False
+    # And how many servers did not come back then?
+    kept: int = 0
     gifts: list[int] = field(default_factory=list)
     opening: list[Pool[Server]] = field(default_factory=list)
     closing: list[Server] = field(default_factory=list)
@@ -64,9 +66,10 @@ class Worker:
         )
         self.pool = self.pools.pool(KEY)
 
-    def wanted(self, places: int, lasting: bool, pressing: bool) -> None:
+    def wanted(self, places: int, lasting: bool, pressing: bool, share: int, kept: int) -> None:
+        assert share == self.pools.share
         self.wants.append(places)
-        self.lasting, self.pressing = lasting, pressing
+        self.lasting, self.pressing, self.kept = lasting, pressing, kept
 
     def borrow(self, pool: Pool[Server] | None = None) -> Client:
         client = Client()
@@ -322,6 +325,21 @@ def test_no_place_is_wanted_for_who_could_not_use_it() -> None:
     worker.pools.serve()
     worker.turn()
     assert worker.wants[told:] == [1]
+
+
+def test_servers_that_do_not_come_back_are_kept() -> None:
+    """They are pinned, or as good as that: their places are in nobody's gift."""
+    worker, clients = stocked(3)
+    worker.pools.expire()
+    for _ in range(4):
+        worker.now += KEPT / 4
+        worker.release(clients[0])
+        clients[0] = worker.borrow()
+        worker.pools.expire()
+    assert worker.kept == 2
+    worker.release(clients[1])
+    worker.pools.expire()
+    assert worker.kept == 1
 
 
 def test_servers_of_several_pools_that_idle_since_the_same_moment_can_be_claimed() -> None:

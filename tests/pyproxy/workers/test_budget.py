@@ -80,6 +80,42 @@ def test_while_somebody_waits_for_long_a_place_goes_from_who_has_nobody_waiting(
     assert budget.shares == {1: 1, 2: 3}
 
 
+def test_a_wish_does_not_count_what_was_granted_meanwhile() -> None:
+    """Else it would stand for ever, and its worker keep what idles from others."""
+    budget = budget_of(4, 0, 0)
+    budget.want(1, 1, share=0)
+    assert budget.settle() == [(1, Granted(1))]
+    budget.want(1, 2, share=0)
+    assert budget.settle() == [(1, Granted(1))]
+    assert budget.wants == {}
+
+
+def test_pinned_places_are_asked_of_nobody() -> None:
+    """Who has most may have nothing to give."""
+    budget = budget_of(8, 2, 4, 2)
+    budget.want(2, 0, kept=4)
+    budget.want(1, 1, lasting=True, pressing=True, kept=2)
+    assert (3, Claimed(1, 1)) in budget.settle()
+
+
+def test_what_is_fair_is_reckoned_without_pinned_places() -> None:
+    """Clients of one worker must not starve because some of them are pinned there."""
+    budget = budget_of(8, 4, 4)
+    budget.want(1, 9, lasting=True, kept=4)
+    budget.want(2, 9, lasting=True)
+    assert (2, Claimed(2, 2)) in budget.settle()
+    budget.gave(2, 2)
+    assert budget.settle() == [(1, Granted(2)), (1, Refused())]
+
+
+def test_one_place_goes_round_though_another_is_pinned() -> None:
+    budget = budget_of(2, 1, 1, 0)
+    budget.want(1, 0, kept=1)
+    budget.want(2, 1)
+    budget.want(3, 1)
+    assert (2, Claimed(1, 1)) in budget.settle()
+
+
 def test_a_place_given_goes_to_who_wanted_it_and_the_claim_ends() -> None:
     budget = budget_of(4, 4, 0)
     budget.want(2, 1)

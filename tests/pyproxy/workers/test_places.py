@@ -10,6 +10,7 @@ from typing import Protocol
 
 import pytest
 
+from pyproxy.pooling.leased import KEPT
 from pyproxy.pooling.pools import LONG, REST, STAY
 from pyproxy.upkeep import TICK
 from tests.support.crew import TRANSACTION, Alone, Crew, Habit, Play, between, busy, pausing
@@ -95,6 +96,27 @@ def test_beside_a_pinned_server_nobody_waits_for_long(kind: type[Play]) -> None:
     play.play(60)
     assert play.longest(2) < LONG + 2 * TICK
     assert play.opened < 60
+
+
+def test_where_one_workers_servers_are_pinned_another_one_gives() -> None:
+    """It is not asked in vain, and nobody else, because it has most."""
+    play = Crew(7, {1: [between(8, 99)], 2: [between(99, 99)], 3: [pausing(0, 0.1)] * 3})
+    for number in (2, 2, 2, 2, 1):
+        play.pin(number)
+    play.play(30)
+    assert max(map(play.longest, play.clients)) < 2 * LONG
+
+
+def test_beside_pinned_servers_nobody_starves_though_all_are_busy() -> None:
+    """The kernel deals the clients: those who pin may all be at one worker."""
+    play = Crew(8, {1: [busy] * 20, 2: [busy] * 20})
+    for _ in range(4):
+        play.pin(1)
+    play.play(KEPT + 1)
+    play.forget()
+    play.play(20)
+    assert max(play.longest(1), play.longest(2)) < 0.5
+    assert play.opened <= 4
 
 
 def test_a_place_for_two_workers_goes_round(settled: Settled) -> None:
