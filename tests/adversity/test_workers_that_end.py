@@ -81,7 +81,7 @@ def test_a_frozen_worker_is_replaced_and_the_others_go_on(proxy: Proxy) -> None:
         before = workers(proxy)
         clients[1][0].query("BEGIN")
         os.kill(pid_of_worker(proxy, 1), signal.SIGSTOP)
-        proxy.wait_for_log(r"Worker 1 is frozen\. It is ended\.")
+        proxy.wait_for_log(r"Worker 1 is frozen\. It is ended\.", 3 * SILENCE * BEAT)
         wait_until(functools.partial(replaced, proxy, set(before)))
         assert clients[2][0].value("SELECT 5") == "5"
         with pytest.raises(ClosedByPeer):
