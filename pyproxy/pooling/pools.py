@@ -242,8 +242,11 @@ class Pools(Generic[S]):
         """A server could not be opened. With `error` nobody in line can be helped by waiting."""
         pool.opening -= 1
         self.used -= 1
-        delay = LAST_RETRY if pool.failure else FIRST_RETRY
-        pool.failure, pool.retry_at = why, self._clock() + delay
+        if self._may_try(pool):
+            # Else it is of an attempt with several, of which one has failed already.
+            delay = LAST_RETRY if pool.failure else FIRST_RETRY
+            pool.retry_at = self._clock() + delay
+        pool.failure = why
         if error is not None:
             self._dismiss(pool, error)
             pool.retry_at = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyproxy.pooling.pools import FIRST_RETRY, REST
+from pyproxy.pooling.pools import FIRST_RETRY, LAST_RETRY, REST
 from tests.support.pools import House
 
 
@@ -23,6 +23,23 @@ def test_who_cannot_open_a_server_takes_none_from_others() -> None:
     house.now += FIRST_RETRY
     house.pools.serve()
     assert len(house.closing) == 1, "it may try again"
+
+
+def test_several_that_fail_at_once_are_one_failure() -> None:
+    """A database may be full for a moment: the second attempt is soon, the third later."""
+    house = House(3)
+    pool = house.pool()
+    for _ in range(3):
+        house.borrow(pool)
+    for wait in (FIRST_RETRY, LAST_RETRY):
+        for _ in range(3):
+            house.pools.open_failed(house.opening.pop(), "too many connections", None)
+        house.now += wait / 2
+        house.pools.serve()
+        assert not house.opening
+        house.now += wait
+        house.pools.serve()
+        assert len(house.opening) == 3
 
 
 def test_what_is_opened_for_those_who_have_left_is_no_others() -> None:
