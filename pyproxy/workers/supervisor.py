@@ -289,7 +289,9 @@ class Supervisor(App):
     def _learnt(self, member: Member, message: Learnt) -> None:
         """What a target allows, and whether it answers: the last one who tried is right."""
         target = self._target(message.target)
-        target.limits = message.limits or target.limits
+        if not message.trouble:
+            # Who was not let in knows what was allowed when it was last.
+            target.limits = message.limits or target.limits
         target.troubled(message.trouble, message.reason)
         if message.key is not None:
             member.keys.setdefault(target.id, set()).add(message.key)

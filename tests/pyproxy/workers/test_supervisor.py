@@ -18,8 +18,20 @@ from pyproxy.config import (
 from pyproxy.dashboard.board import SERVERS
 from pyproxy.dashboard.feed import STREAM
 from pyproxy.dashboard.view import Reading
+from pyproxy.targets.probe import CONNECTION_FAILED
+from pyproxy.targets.target import Limits
 from pyproxy.workers.channel import Channel
-from pyproxy.workers.messages import Look, Message, Pulse, Reload, Row, Rows, Steer, Welcome
+from pyproxy.workers.messages import (
+    Learnt,
+    Look,
+    Message,
+    Pulse,
+    Reload,
+    Row,
+    Rows,
+    Steer,
+    Welcome,
+)
 from pyproxy.workers.supervisor import Supervisor
 from tests.support.hired import Agency, Hired
 from tests.support.nowhere import configuration
@@ -105,6 +117,19 @@ async def test_a_worker_that_is_hired_while_the_proxy_drains_is_let_go(
         agency.open.set()
         assert await told_at_first(await agency.hired.get()) == [None]
         assert not supervisor.crew
+
+
+@pytest.mark.usefixtures("agency")
+async def test_who_was_not_let_in_knows_nothing_of_what_is_allowed_now(tmp_path: Path) -> None:
+    """A database that was restarted may allow less (C-16), and not every worker has been told."""
+    async with running(configuration(tmp_path, "db-a")) as supervisor:
+        target, member = supervisor.targets[0], supervisor.crew[1]
+        now = Limits(50, 3, in_recovery=False)
+        supervisor._heard(member, Learnt("db-a", now, "", ""))
+        before = Limits(100, 3, in_recovery=False)
+        supervisor._heard(member, Learnt("db-a", before, "it is starting up", CONNECTION_FAILED))
+        assert (target.limits, target.trouble) == (now, "it is starting up")
+        assert supervisor._budgets["db-a"].total == now.allowed(100)
 
 
 class Crowd(Agency):
