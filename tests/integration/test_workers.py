@@ -305,6 +305,8 @@ def test_a_rotated_secret_reaches_all_workers(postgres: Postgres, tmp_path: Path
             return True
 
         wait_until(lambda: all(refused() for _ in range(8)))
+        # The supervisor says it, who reads the file as well, and may be the last to do so.
+        proxy.wait_for_log("changed its user")
         assert len(re.findall("changed its user", proxy.log)) == 1
 
 
