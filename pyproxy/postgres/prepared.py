@@ -212,7 +212,7 @@ class Naming(Names):
         self.moved = False
         conversation = server.conversation
         nul = data.find(0, pos + 6, end)
-        if nul < 0 or data[pos + 5] != STATEMENT:
+        if nul != end - 1 or data[pos + 5] != STATEMENT:
             conversation.extended(OWED_DESCRIBE)
             return None
         name = known_as(data[pos + 6 : nul])
@@ -232,7 +232,7 @@ class Naming(Names):
         """Close of a statement or a portal. The server keeps what others may still use."""
         conversation = server.conversation
         nul = data.find(0, pos + 6, end)
-        if nul < 0 or data[pos + 5] != STATEMENT:
+        if nul != end - 1 or data[pos + 5] != STATEMENT:
             conversation.extended(OWED_CLOSE)
             return None
         name = known_as(data[pos + 6 : nul])

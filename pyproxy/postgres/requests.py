@@ -82,7 +82,7 @@ class Requests(Session):
         if tag == frontend.EXECUTE:
             return self._on_execute(server, data, pos, end)
         if tag == frontend.BIND:
-            return self._on_bind(server, data, pos, size, length)
+            return self._on_bind(server, data, pos, min(end, size), length)
         if tag == frontend.PARSE:
             return self._on_parse(server, data, pos, end, size)
         if tag == frontend.DESCRIBE:

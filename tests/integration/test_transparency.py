@@ -131,6 +131,13 @@ FOUND = {
         Step((Query("SELECT 'ü', E'\\xff'"), Sync())),
         Step((Bind(), Execute(), Sync())),
     ),
+    "a name with something behind it": (
+        Step((Parse("s1", "SELECT 7"), Sync())),
+        Step((Bloated(Describe("S", "s1"), b"x"), Sync())),
+        Step((Bloated(Describe("S", "s1"), Query("SELECT 8").encode()), Sync())),
+        Step((Bloated(Close("S", "s1"), b"x"), Sync())),
+        Step((Bind("", "s1"), Execute(), Sync())),
+    ),
     "a name longer than PostgreSQL's": (
         Step((Parse(LONG, "SELECT 7"), Sync())),
         Step((Bind("", LONG[:63]), Execute(), Parse(LONG + "er", "SELECT 8"), Sync())),

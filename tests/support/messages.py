@@ -178,7 +178,7 @@ class Raw(NamedTuple):
 class Bloated(NamedTuple):
     """A message with more in it than it may have."""
 
-    message: Sync | Flush | Query
+    message: Sync | Flush | Query | Describe | Close
     more: bytes
 
     def encode(self) -> bytes:
