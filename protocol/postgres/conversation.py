@@ -131,7 +131,7 @@ class Conversation:
         self.status: int = IDLE
         # A COPY is under way: CopyInResponse was seen, and neither its end nor an error.
         self.copying: bool = False
-        # One may be, or there are marks in the queue.
+        # One may be, or there may be marks in the queue.
         self._marked: bool = False
         # How many Syncs the COPY has read past, if it reads at all.
         self._ignored: int = 0
@@ -272,6 +272,8 @@ class Conversation:
         answered = owed.popleft()
         if owed:
             self._drop_marks()
+        else:
+            self._marked = False
         self.copying = False
         self.status = status
         return answered
@@ -376,7 +378,6 @@ class Conversation:
         if self.copying:
             self._copied(execute)
         self._drop_marks()
-        self._marked = any(entry.kind == COPY_MARK for entry in self.owed)
 
     def _copied(self, execute: Owed | None) -> None:
         """A COPY has ended well: forget the Syncs that the server ignored, and the end mark."""

@@ -80,13 +80,13 @@ class Forgetting(Step):
         self.names = names
 
 
-class OwnParse(Step):
-    """A Parse under the client's own name, with what that name had to say when executed before."""
+class OwnChange(Step):
+    """A Parse or Close of the client's own name, with what that had to say when executed before."""
 
     __slots__ = ("said",)
 
-    def __init__(self, name: bytes, said: Statement | None) -> None:
-        super().__init__(PARSE, False, name, None)
+    def __init__(self, kind: int, name: bytes, said: Statement | None) -> None:
+        super().__init__(kind, False, name, None)
         self.said = said
 
 
@@ -161,18 +161,25 @@ class Names:
         self, server: ServerConnection, entries: list[Owed], sqlstate: bytes = b""
     ) -> None:
         """The server failed in the first of these entries and discards the others: undo them."""
-        for index in range(len(entries) - 1, -1, -1):
-            entry = entries[index]
+        unnamed: Step | None = None
+        for entry in reversed(entries):
             if isinstance(entry, Pending):
                 entry.done = True
                 if isinstance(entry, Forgetting):
                     self.restore(entry)
                 if isinstance(entry, Step):
-                    failed = index == 0 and not _is_unreadable(server, entry, sqlstate)
-                    self._undo(server, entry, failed=failed)
+                    unnamed = entry if entry.changes_unnamed else unnamed
+                    self._undo(server, entry)
                 elif isinstance(entry, Learning):
                     # What it would have told of is not known to be what it should.
                     server.statements.forget(entry.statement)
+        if unnamed is not None:
+            # PostgreSQL drops the old unnamed statement before it looks at the new one.
+            dropped = unnamed is entries[0] and unnamed.kind == PARSE
+            if dropped and not _is_unreadable(server, unnamed, sqlstate):
+                self._put_back_unnamed(None, server.conversation.owed)
+            else:
+                self._put_back_unnamed(unnamed.previous, server.conversation.owed)
 
     def learned(self, server: ServerConnection, entry: Learning, row: bytes) -> None:
         """A statement is described: `row` is a RowDescription's body, or nothing."""
@@ -304,13 +311,13 @@ class Names:
 
     # -- inside: undoing -----------------------------------------------------------------------
 
-    def _undo(self, server: ServerConnection, step: Step, *, failed: bool) -> None:
+    def _undo(self, server: ServerConnection, step: Step) -> None:
         if step.kind == EXECUTE:
             return
-        if isinstance(step, OwnParse):
+        if isinstance(step, OwnChange):
             self._says(step.name, step.said)
         elif not step.name:
-            self._undo_unnamed(server, step, failed=failed)
+            server.statements.unnamed = None
         elif step.kind == CLOSE:
             self._undo_close(server, step)
         elif step.hidden:
@@ -320,14 +327,6 @@ class Names:
             if self.names.get(step.name) is step.statement:
                 del self.names[step.name]
             self._remember_former(step.statement, step.name)
-
-    def _undo_unnamed(self, server: ServerConnection, step: Step, *, failed: bool) -> None:
-        server.statements.unnamed = None
-        if step.hidden:
-            return
-        # PostgreSQL drops the old unnamed statement before it looks at the new one.
-        before = None if failed and step.kind == PARSE else step.previous
-        self._put_back_unnamed(before, server.conversation.owed)
 
     def _put_back_unnamed(self, before: Statement | None, later: Iterable[Owed]) -> None:
         for entry in later:

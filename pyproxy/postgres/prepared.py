@@ -45,7 +45,7 @@ from pyproxy.pinning.classifier import CLEAN
 from pyproxy.postgres.names import (
     Named,
     Names,
-    OwnParse,
+    OwnChange,
     Refused,
     known_as,
     own_name,
@@ -244,7 +244,11 @@ class Naming(Names):
             return None
         statement = self.names.pop(name, None)
         if statement is None:
-            conversation.extended(OWED_CLOSE)
+            said = self._own.pop(name, None)
+            if said is None:
+                conversation.extended(OWED_CLOSE)
+            else:
+                self._enter(conversation, OwnChange(CLOSE, name, said))
             own = own_name(name)
             return None if own is name else (close_message(own), end)
         self._remember_former(statement, name)
@@ -356,7 +360,7 @@ class Naming(Names):
 
         Returns the message in the place of the client's for one that looks like ours.
         """
-        self._enter(conversation, OwnParse(name, self._own.get(name)))
+        self._enter(conversation, OwnChange(PARSE, name, self._own.get(name)))
         self._says(name, statement)
         own = own_name(name)
         return b"" if own is name else parse_message(own, statement.definition)
