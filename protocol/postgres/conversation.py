@@ -26,8 +26,9 @@ Three rules of PostgreSQL make it more than a queue:
    PostgreSQL 14 on it ends the connection, too). Such Syncs are taken out of the queue when data
    or their end are behind them, and when the copy ends; another message only by its error, since
    the data may fail before it. A COPY that fails before it reads (a trigger does, or a view) has
-   ignored nothing: what it may still answer is counted in `perhaps`, and such a server is for no
-   other client.
+   ignored nothing, and one that fails among its data has ignored the Syncs before the bad ones:
+   what may still be answered is counted in `perhaps`. Something of ours is asked then (`probe`):
+   what comes before its answer was for the client, and nothing comes behind.
 3. Between an extended message and its Sync the session is not at rest even if nothing is owed:
    the implicit transaction is still open (`unsynced`).
 
@@ -105,6 +106,7 @@ OWED_FUNCTION_CALL: Final = Owed(FUNCTION_CALL)
 HIDDEN_QUERY: Final = Owed(QUERY, hidden=True)
 HIDDEN_SYNC: Final = Owed(SYNC, hidden=True)
 HIDDEN_CLOSE: Final = Owed(CLOSE, hidden=True)
+_PROBE: Final = Owed(CLOSE, hidden=True)
 _COPY_END: Final = Owed(COPY_MARK)
 _COPY_DATA: Final = Owed(COPY_MARK)
 
@@ -115,8 +117,10 @@ class Conversation:
     __slots__ = (
         "_ignored",
         "_marked",
+        "_silent",
         "copying",
         "owed",
+        "passed_over",
         "perhaps",
         "segment",
         "skipping",
@@ -135,10 +139,14 @@ class Conversation:
         self._marked: bool = False
         # How many Syncs the COPY has read past, if it reads at all.
         self._ignored: int = 0
+        # Nothing was answered since the last ReadyForQuery.
+        self._silent: bool = False
         # The server discards until Sync, and the client has not sent it yet.
         self.skipping: bool = False
-        # Syncs that a failed COPY may have ignored, or that are answered still.
+        # Syncs that the server may have read past, or that are answered still.
         self.perhaps: int = 0
+        # A message was taken for discarded that is answered if one of those is.
+        self.passed_over: bool = False
         # Extended messages were sent since the last sync point.
         self.unsynced: bool = False
         # How many sync points were sent: the number of the pipeline segment being sent now. Within
@@ -147,13 +155,17 @@ class Conversation:
 
     @property
     def at_rest(self) -> bool:
-        """Nothing owed, no transaction, no copy, no unsynced pipeline: free for another client."""
+        """Nothing owed, nor perhaps, no transaction, no copy, no unsynced pipeline.
+
+        It is free for another client.
+        """
         return (
             self.status == IDLE
             and not self.owed
             and not self.unsynced
             and not self.copying
             and not self.skipping
+            and not self.perhaps
         )
 
     @property
@@ -227,6 +239,11 @@ class Conversation:
         if self.owed:
             self._mark(_COPY_END)
 
+    def probe(self) -> None:
+        """A Close of ours and a Sync are on their way, to see what is answered ahead of them."""
+        self.extended(_PROBE)
+        self.sync(HIDDEN_SYNC)
+
     def take_back(self) -> None:
         """The sync point entered last is entered anew, as what it stands for."""
         self.owed.pop()
@@ -247,6 +264,14 @@ class Conversation:
             self._drop_marks()
         return answered
 
+    def closed(self) -> Owed:
+        """CloseComplete; that of a probe shows that nothing of an earlier time is owed any more."""
+        answered = self.complete(CLOSE)
+        if answered is _PROBE:
+            self.perhaps = 0
+            self.passed_over = False
+        return answered
+
     def described(self) -> Owed | None:
         """RowDescription: ends a Describe; inside a simple Query it is part of its result."""
         owed = self.owed
@@ -257,6 +282,7 @@ class Conversation:
     def executed(self) -> Owed | None:
         """CommandComplete or EmptyQueryResponse: ends an Execute, or one statement of a Query."""
         owed = self.owed
+        self._silent = False
         ended = owed.popleft() if owed and owed[0].kind == EXECUTE else None
         if self._marked:
             self._pass_marks(ended)
@@ -265,7 +291,11 @@ class Conversation:
     def ready(self, status: int) -> Owed:
         """ReadyForQuery: a sync point is answered; returns its entry."""
         owed = self.owed
-        if not owed or owed[0].kind not in (SYNC, QUERY, FUNCTION_CALL):
+        if (
+            not owed
+            or owed[0].kind not in (SYNC, QUERY, FUNCTION_CALL)
+            or (self.perhaps and self._silent and owed[0].kind == QUERY)
+        ):
             self._answer_perhaps()
         if status not in _STATUSES:
             raise ProtocolError(f"a ReadyForQuery of the unknown status {status}")
@@ -275,6 +305,7 @@ class Conversation:
         else:
             self._marked = False
         self.copying = False
+        self._silent = True
         self.status = status
         return answered
 
@@ -292,14 +323,20 @@ class Conversation:
         if not owed or owed[0].kind not in (EXECUTE, QUERY):
             raise ProtocolError(f"a CopyInResponse that nobody asked for: {self}")
         self.copying = self._marked = True
+        self._silent = False
         self._ignore_syncs()
 
     def error(self, sqlstate: bytes = b"") -> list[Owed]:
         """ErrorResponse: returns the entries that the server now discards, first one first."""
         self._drop_marks()
         owed = self.owed
+        if owed and owed[0] is _PROBE:
+            raise ProtocolError(f"an error that nobody caused: {self}")
+        self._silent = False
         copying, self.copying = self.copying, False
         ignored, self._ignored = self._ignored, 0
+        if copying:
+            self._doubt_syncs()
         if sqlstate not in _READ_TO_THE_END_OF_COPY:
             self.perhaps += ignored
         if not owed or owed[0].kind in (SYNC, QUERY, FUNCTION_CALL):
@@ -317,6 +354,9 @@ class Conversation:
             discarded.append(owed.popleft())
         if not owed:
             self.skipping = True
+        self.passed_over = self.perhaps > 0 and (
+            self.passed_over or any(entry.kind != COPY_MARK for entry in discarded[1:])
+        )
         return discarded
 
     # -- inside --------------------------------------------------------------------------------
@@ -365,9 +405,23 @@ class Conversation:
             self._reopen_pipeline()
         owed.appendleft(copier)
 
+    def _doubt_syncs(self) -> None:
+        """A COPY has failed: at its Syncs with data behind them, it may have read past, or not."""
+        owed = self.owed
+        length = 0
+        for index, entry in enumerate(owed):
+            if entry.kind == COPY_MARK:
+                length = index
+            if entry is _COPY_END or (index and entry.kind not in (SYNC, COPY_MARK)):
+                break
+        copy = [owed.popleft() for _ in range(length)]
+        kept = [entry for entry in copy if entry.kind != SYNC]
+        self.perhaps += len(copy) - len(kept)
+        owed.extendleft(reversed(kept))
+
     def _answer_perhaps(self) -> None:
-        """A Sync that a COPY was thought to have ignored is answered: it is owed after all."""
-        if not self.perhaps:
+        """A Sync that was thought to be ignored is answered: it is owed after all."""
+        if not self.perhaps or self.passed_over:
             raise ProtocolError(f"a ReadyForQuery that nobody asked for: {self}")
         self.perhaps -= 1
         self.skipping = self.unsynced = False

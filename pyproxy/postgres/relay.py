@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Final
 from protocol.postgres import backend, frontend
 from protocol.postgres.conversation import (
     BIND,
-    CLOSE,
     DESCRIBE,
     EXECUTE,
     HIDDEN_QUERY,
@@ -316,7 +315,10 @@ class Relay(RefusedWrites):
             self._go_on()
         if self.server is not server:
             return
-        if self._leaving:
+        if server.conversation.perhaps and server.conversation.settled:
+            if not self._passing:
+                server.probe()
+        elif self._leaving:
             self._settle_last(server)
         elif not self.ended and self._is_done_with(server):
             self._release(server)
@@ -364,7 +366,7 @@ class Relay(RefusedWrites):
         elif tag == backend.PARAMETER_STATUS:
             return self._on_parameter_status(server, data[pos + 5 : end])
         elif tag == backend.CLOSE_COMPLETE:
-            return self._changed(server, conversation.complete(CLOSE))
+            return self._changed(server, conversation.closed())
         elif tag == backend.PORTAL_SUSPENDED:
             self._executed(server, conversation.complete(EXECUTE))
         elif tag == backend.COPY_IN_RESPONSE:
@@ -377,7 +379,7 @@ class Relay(RefusedWrites):
         elif tag == backend.NOTICE_RESPONSE:
             # What PostgreSQL remarks on a Parse that only we have asked for was said before.
             owed = conversation.owed
-            return bool(owed) and owed[0].hidden
+            return bool(owed) and owed[0].hidden and owed[0].kind == PARSE
         elif tag not in STREAMED:
             raise ProtocolError(f"a reply of type {tag} that nobody asked for")
         return False
@@ -483,11 +485,9 @@ class Relay(RefusedWrites):
         if whole and self.naming is not None:
             failed = owed[0] if owed else None
             renamed = self.naming.in_its_words(server, data[pos:limit], sqlstate, failed)
+        if server.fatal:
+            return renamed
         self._discarded(server, server.conversation.error(sqlstate), sqlstate)
-        if server.conversation.perhaps:
-            server.retiring = (
-                server.retiring or "a Sync ahead of a failed COPY may be answered late"
-            )
         if owed and self.naming is not None:
             self.naming.failed(server, sqlstate)
         return renamed

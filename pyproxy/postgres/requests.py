@@ -76,6 +76,7 @@ class Requests(Session):
             conversation.sync()
             return None
         if conversation.skipping:
+            conversation.passed_over = conversation.perhaps > 0
             return b"", end
         if tag == frontend.QUERY:
             return self._on_query(server, data, pos, end)

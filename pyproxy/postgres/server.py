@@ -22,7 +22,7 @@ from protocol.postgres.framing import HEADER, Framer
 from pyproxy.keepalive import Hearing
 from pyproxy.metrics.counters import ProxyCounters
 from pyproxy.pinning.audit import Row
-from pyproxy.postgres.statements import ServerStatements
+from pyproxy.postgres.statements import PREFIX, ServerStatements, close_message
 from pyproxy.turn import BUFFERFUL
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ _LOST_NAME: Final = "\0"
 
 _TERMINATE: Final = HEADER.pack(frontend.TERMINATE, 4)
 _SYNC: Final = HEADER.pack(frontend.SYNC, 4)
+# No statement has that name.
+_PROBE: Final = close_message(PREFIX + b"0") + _SYNC
 
 
 # How many settings a database reports, each how long, at most: what it says is remembered.
@@ -280,6 +282,11 @@ class ServerConnection(asyncio.Protocol):
     def send(self, data: bytes) -> None:
         """To the database, at the end of the turn."""
         self._turn.ask(self.transport, data)
+
+    def probe(self) -> None:
+        """Have it say something that we know, to see what else it still has to say."""
+        self.conversation.probe()
+        self.send(_PROBE)
 
     def report(self, name: str, value: str) -> None:
         """It reports a setting; raises ProtocolError for more than a database has to say."""

@@ -425,6 +425,9 @@ class Session(ClientSide):
         servers = server.home
         if self.keeps_server:
             self.endpoint.unpinned(self)
+        if server.conversation.perhaps:
+            servers.retire(server, "a Sync ahead of a failed COPY may be answered late")
+        elif self.keeps_server:
             if self.pin is not None and self.pin.destroys:
                 servers.retire(server, "the session has loaded what no reset can unload")
             else:

@@ -25,6 +25,7 @@ CASES = {
     "a view": ("COPY v_early FROM STDIN", (Sync(),), (), "12nGEZ"),
     "a trigger": ("COPY t_early FROM STDIN", (Sync(),), (), "12nGEZ"),
     "a trigger, the Sync comes later": ("COPY t_early FROM STDIN", DATA, (), "12nGEZ"),
+    "a trigger, sent blindly": ("COPY t_early FROM STDIN", (Sync(), *DATA), (), "12nGEZZ"),
     "a bad row": ("COPY t_rows FROM STDIN", (Sync(),), (CopyData(b"x\n"), *DATA[1:]), "12nGEZ"),
     "a good row": ("COPY t_rows FROM STDIN", (Sync(),), DATA, "12nGCZ"),
 }

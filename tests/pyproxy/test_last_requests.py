@@ -17,6 +17,7 @@ from tests.support.stage import (
     CLOSED,
     ERROR,
     INSERTED,
+    NO_DATA,
     PARSED,
     SYNC,
     Stage,
@@ -247,4 +248,22 @@ async def test_the_end_of_no_copy_is_not_waited_for(answered: bool) -> None:
     assert last_words(stage, answer)
     assert stage.down.closed
     assert stage.up.closed
+    stage.server.connection_lost(None)
+
+
+@pytest.mark.parametrize("end", [GOODBYE, b""])
+async def test_a_server_that_may_owe_more_than_is_known_is_not_reset(end: bytes) -> None:
+    """Whether it has read past a Sync ahead of a COPY that failed (lessons 12, 13)."""
+    await asyncio.sleep(0)
+    stage = Stage(ShortWalk)
+    stage.play(True, CALL + SYNC)
+    stage.play(False, PARSED + BOUND + NO_DATA + COPY_IN)
+    stage.play(True, COPIED[:-5])
+    stage.play(False, ERROR)
+    if end:
+        stage.play(True, end)
+    else:
+        stage.session.connection_lost(None)
+    assert stage.server.closing
+    assert stage.up.written.endswith(GOODBYE)
     stage.server.connection_lost(None)

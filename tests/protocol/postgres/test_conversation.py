@@ -6,6 +6,7 @@ A playbook is a string. `>` starts what the client sends, `<` what the server an
     > Q  > F    Query, FunctionCall             < ZT ZE     ReadyForQuery in T or E
     > c  > f    CopyDone, CopyFail              < G         CopyInResponse
     > D C       Describe, Close                 < E:22P04   ErrorResponse with that SQLSTATE
+    > !         a probe of ours                 < 3 Z       its answer
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ EXTENDED = {
     "C": OWED_CLOSE,
 }
 STATUS = {"Z": IDLE, "ZT": IN_TRANSACTION, "ZE": FAILED}
-COMPLETED = {"1": PARSE, "2": BIND, "3": CLOSE, "n": DESCRIBE, "s": EXECUTE}
+COMPLETED = {"1": PARSE, "2": BIND, "n": DESCRIBE, "s": EXECUTE}
 
 
 class Play:
@@ -77,6 +78,8 @@ class Play:
             conversation.query(OWED_FUNCTION_CALL)
         elif word == "d":
             conversation.copy_data()
+        elif word == "!":
+            conversation.probe()
         else:
             assert word in "cf"
             conversation.copy_end()
@@ -87,6 +90,8 @@ class Play:
             self.last = conversation.complete(COMPLETED[word])
         elif word in STATUS:
             self.last = conversation.ready(STATUS[word])
+        elif word == "3":
+            self.last = conversation.closed()
         elif word in "CI":
             self.last = conversation.executed()
         elif word == "T":
@@ -140,20 +145,32 @@ AT_REST = {
     "copy in, extended, Sync only at the end": "> P B E < 1 2 G > c S < C Z",
     "copy in, extended, blind": "> P B E c S < 1 2 G C Z",
     "copy in, extended, failed by the client": "> P B E S < 1 2 G > f S < E:57014 Z",
-    "copy in, extended, failed by the server": "> P B E S < 1 2 G > c S < E:22P04 Z",
+    "copy in, extended, failed by the server": "> P B E S < 1 2 G > c S < E:22P04 Z > ! < 3 Z",
     "copy in, extended, fails before it starts": "> P B E S < 1 2 E:42P01 Z",
     "copy in, extended, Sync while copying": "> P B E < 1 2 G > S c S < C Z",
     "copy in, extended, Sync ahead of the data": "> P B E < 1 2 G > S d c S < C Z",
-    "copy in, extended, Sync ahead of bad data": "> P B E < 1 2 G > S d c S < E:22P04 Z",
+    "copy in, extended, Sync ahead of bad data": "> P B E < 1 2 G > S d c S < E:22P04 Z > ! < 3 Z",
     "copy in, extended, Sync ahead of bad data, another later": (
-        "> P B E < 1 2 G > S d d < E:22P04 > S < Z"
+        "> P B E < 1 2 G > S d d < E:22P04 > S < Z > ! < 3 Z"
     ),
     "copy in, extended, Sync in the middle of the data": "> P B E < 1 2 G > d S d c S < C Z",
     "copy in, extended, bad data ahead of a Sync": "> P B E < 1 2 G > d S d c < E:22P04 Z",
     "copy in, extended, fails before it reads": "> P B D E S < 1 2 n G E:P0001 Z",
     "copy in, extended, fails before it reads, blind": "> P B E S d c S < 1 2 G E:P0001 Z Z",
     "stray copy data": "> d Q d < C Z > d P d S d < 1 Z",
-    "copy in, extended, server fails and the client syncs": "> P B E S < 1 2 G > d < E:22P04 > S < Z",
+    "copy in, extended, server fails and the client syncs": (
+        "> P B E S < 1 2 G > d < E:22P04 > S < Z > ! < 3 Z"
+    ),
+    "copy in, extended, fails behind a Sync": "> P B E < 1 2 G > d S d c S < E:22P04 Z > ! < 3 Z",
+    "copy in, extended, fails ahead of a Sync": "> P B E < 1 2 G > d S d c S < E:22P04 Z Z",
+    "copy in, canceled ahead of a Sync": "> Q < G > d S d c S < E:57014 Z Z Z",
+    "copy in, canceled ahead of a Sync, told late": "> Q < G > d S d c S < E:57014 Z Z > ! < Z 3 Z",
+    "copy in, fails ahead of a Sync, a query behind": "> Q < G > d S d c Q < E:22P04 Z Z T C Z",
+    "copy in, fails behind a Sync, a query behind": (
+        "> Q < G > d S d c Q < E:22P04 Z T C Z > ! < 3 Z"
+    ),
+    "copy in, given up, ended once more": "> P B E f S c < 1 2 G E:57014 Z",
+    "copy in, fails behind several Syncs": "> Q < G > d S S d S d c < E:22P04 Z > ! < 3 Z",
     "a query in the middle of a copy": "> Q < G > Q < E:08P01 Z",
     "a query in the middle of a copy, sent blindly": "> Q Q < G E:08P01 Z",
     "a Parse in the middle of a copy": "> P B E S < 1 2 G > P B E S < E:08P01 Z",
@@ -180,6 +197,7 @@ NOT_AT_REST = {
     "copy ended, not answered": "> Q < G > c",
     "copy, extended, answered but its Sync was ignored": "> P B E S < 1 2 G > c < C",
     "copy, extended, answered but its late Sync was ignored": "> P B E < 1 2 G > S d c < C",
+    "copy, extended, failed behind a Sync": "> P B E < 1 2 G > d S d c S < E:22P04 Z",
 }
 
 
@@ -239,7 +257,7 @@ def test_what_is_behind_copy_data_is_answered_if_they_fail() -> None:
     assert Play().run("> Q d S Q < G E:22P04 Z Z T C Z").conversation.at_rest
     assert Play().run("> Q d S d c S P S < G E:22P04 Z Z Z 1 Z").conversation.at_rest
     assert Play().run("> P B E d S P S < 1 2 G E:22P04 Z 1 Z").conversation.at_rest
-    assert Play().run("> P B E S d c S P S < 1 2 G E:22P04 Z 1 Z").conversation.at_rest
+    assert Play().run("> P B E S d c S P S < 1 2 G E:22P04 Z 1 Z > ! < 3 Z").conversation.at_rest
 
 
 @pytest.mark.parametrize("playbook", ["> P B E < 1 2", "> P B E S < 1 2 C", "> Q", "> Q < G"])
@@ -253,6 +271,9 @@ def test_no_answer_is_awaited_after(playbook: str) -> None:
 
 
 OUT_OF_STEP = {
+    "a Sync ahead of a COPY that has read nothing, a Bind behind": "> P B E S d B < 1 2 G E:P0001 Z",
+    "the same, two Syncs": "> P B E S d B S < 1 2 G E:P0001 Z > ! < E:26000",
+    "an error in the place of a probe's answer": "> ! < E:26000",
     "ReadyForQuery for nothing": "< Z",
     "ReadyForQuery for an Execute": "> P B E < 1 2 Z",
     "ParseComplete for nothing": "< 1",
