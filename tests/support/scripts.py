@@ -17,6 +17,7 @@ from typing import NamedTuple
 from tests.support import script_texts as texts
 from tests.support.messages import (
     Bind,
+    Bloated,
     Bogus,
     Close,
     CopyData,
@@ -222,12 +223,16 @@ class Author:
             return Execute(portal, rng.choice((0, 0, 0, 1, 2, 7)))
         if kind == "S":
             return Sync()
-        if kind == "C":
-            self.prepared.pop(name, None)
-            return Close("S", name)
         if kind == "c":
             return Close("P", portal)
-        return Describe("S", name) if kind == "D" else Describe("P", portal)
+        if kind == "d":
+            return Describe("P", portal)
+        of_name = Describe("S", name) if kind == "D" else Close("S", name)
+        if rng.random() < 0.05:
+            return Bloated(of_name, rng.choice((b"\0", b"more", Query("SELECT 'more'").encode())))
+        if kind == "C":
+            self.prepared.pop(name, None)
+        return of_name
 
     def _call(self, name: str, portal: str) -> list[Sendable]:
         """A whole call as drivers make it: Parse perhaps, Bind, Describe perhaps, Execute."""
