@@ -71,17 +71,18 @@ class Upkeep:
 
 
 def _end_overdue(session: Session, now: float, idle_timeout: float) -> None:
-    """Close one that was idle or there for too long; never in the middle of a request (S-01).
+    """Close one that was idle or there for too long; never in the middle of a request (S-01, S-13).
 
     AWS documents no message (Q-04): the channel is closed.
     """
-    if session.busy or session.touched:
+    if now - session.born >= MAX_LIFE and session.quiet:
+        # However busy it is between two looks.
+        session.end(None, "it has reached the maximum lifetime of a client connection")
+    elif session.busy or session.touched:
         session.touched = False
         session.idle_since = now
     elif now - session.idle_since >= idle_timeout:
         session.end(None, "it was idle for longer than idle_client_timeout")
-    elif now - session.born >= MAX_LIFE and session.quiet:
-        session.end(None, "it has reached the maximum lifetime of a client connection")
 
 
 def _fault(error: Exception) -> Fault:

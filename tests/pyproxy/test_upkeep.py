@@ -6,7 +6,10 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import cast
 
+import pytest
+
 from pyproxy.app import App
+from pyproxy.pooling.pools import MAX_LIFE
 from pyproxy.upkeep import REPEAT, Upkeep
 
 
@@ -35,6 +38,8 @@ class House:
             busy=False,
             touched=False,
             idle_since=-1.0,
+            born=-1.0,
+            quiet=True,
             end=lambda *_: self.done.append("session ended"),
         )
         self.app = SimpleNamespace(
@@ -73,3 +78,32 @@ def test_each_fault_is_reported_and_again_after_a_while_only() -> None:
         assert house.failures == 3
     house.upkeep.tick(REPEAT + 1.0)
     assert house.failures == 6
+
+
+@pytest.mark.parametrize(
+    ("age", "busy", "quiet", "ended"),
+    [
+        (MAX_LIFE, False, True, True),
+        (MAX_LIFE - 1, False, True, False),
+        # In the middle of a request, or of a transaction.
+        (MAX_LIFE, True, False, False),
+        (MAX_LIFE, False, False, False),
+    ],
+)
+def test_a_client_that_never_rests_is_closed_after_a_day(
+    age: float, busy: bool, quiet: bool, ended: bool
+) -> None:
+    """S-13: it has asked something between any two looks, as a pool of an application does."""
+    house = House()
+    told: list[str] = []
+    session = SimpleNamespace(
+        busy=busy,
+        touched=True,
+        quiet=quiet,
+        idle_since=0.0,
+        born=0.0,
+        end=lambda error, why: told.append(why),
+    )
+    house.app.endpoints = {"default": SimpleNamespace(sessions=[session])}
+    house.upkeep.tick(age)
+    assert bool(told) == ended, told
