@@ -174,6 +174,14 @@ class Pools(Generic[S]):
         if hungry:
             self.serve()
 
+    def put_down(self, pool: Pool[S], server: S, since: float) -> None:
+        """One that nobody has used, only taken out for a moment: it has idled `since` then."""
+        self.release(pool, server)
+        if server in pool.idle:
+            server.idle_since = since
+            # The warm ones work, the others may age: as if it had lain there.
+            pool.idle.sort(key=lambda idle: idle.idle_since)
+
     def serve(self) -> None:
         """Open what may be opened for those in line: the pool with the fewest servers first."""
         for pool in sorted(self._hungry.values(), key=_fewest_first):

@@ -92,6 +92,7 @@ class ServerConnection(asyncio.Protocol):
         "parameters",
         "passing",
         "passing_dropped",
+        "pinged",
         "pool",
         "pools",
         "retiring",
@@ -175,8 +176,8 @@ class ServerConnection(asyncio.Protocol):
         self.fatal = False
         # Does the database acknowledge what it is sent?
         self.hearing = Hearing(None)
-        self.born = now
-        self.idle_since = now
+        # The last is when it was asked whether it is there (C-11).
+        self.born = self.idle_since = self.pinged = now
         self._on_closed = on_closed
         self._reset_done: Callable[[ServerConnection], None] | None = None
         self._reset_failed = ""

@@ -42,6 +42,11 @@ from pyproxy.turn import Turn
 
 # How long a connection to a database may take to be logged in, in seconds.
 CONNECT_TIMEOUT: Final = 15.0
+# An idle connection is asked something so often, in seconds (C-11; AWS says "occasionally"): so the
+# database's idle_session_timeout, and whoever forgets silent connections on the way, starts anew.
+PING: Final = 60.0
+# The cheapest question that PostgreSQL answers.
+_NOTHING: Final = ("",)
 
 
 class Servers:
@@ -140,6 +145,22 @@ class Servers:
                 note = "The database acknowledges nothing any more on a connection that is in use."
                 self._log.note("WARN", note, None, server.id)
                 server.transport.abort()
+        for pool in self.pools:
+            self._ping(pool, now)
+
+    def _ping(self, pool: Pool[ServerConnection], now: float) -> None:
+        """Ask one of a pool's idle connections; the others are there for who comes meanwhile."""
+        server = min(pool.idle, key=_heard, default=None)
+        if server is not None and now - _heard(server) >= PING:
+            server.pinged = now
+            pool.withdraw(server)
+            server.reset(_NOTHING, partial(self._pinged, server.idle_since))
+
+    def _pinged(self, since: float, server: ServerConnection) -> None:
+        if server.cancels or server.retiring:
+            self.release(server)
+        else:
+            self.pools.put_down(server.pool, server, since)
 
     # -- the role ------------------------------------------------------------------------------
 
@@ -432,3 +453,8 @@ class Servers:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _heard(server: ServerConnection) -> float:
+    """When a connection that idles has answered last."""
+    return max(server.idle_since, server.pinged)

@@ -50,6 +50,11 @@ _PROGRAM = {
         "-c",
         "from pyproxy import keepalive as s; s.KEEPALIVE = s.KEEPALIVE_PROBES = 2; import pyproxy.__main__",
     ),
+    # Asks its idle connections at once whether they are there.
+    "pinging": (
+        "-c",
+        "from pyproxy.postgres import servers as s; s.PING = 0.5; import pyproxy.__main__",
+    ),
     # Expects readers to follow soon.
     "hasty": (
         "-c",
