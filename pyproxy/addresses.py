@@ -11,7 +11,7 @@ LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 EVERYWHERE: Final = ("", "*", "0.0.0.0", "::")  # noqa: S104 - hosts to recognise, not to bind
 """Hosts that mean all addresses of the machine."""
 
-_WITH_PORT: Final = re.compile(r"(\[[^]]+\]|[^:]*):([0-9]+)")
+_WITH_PORT: Final = re.compile(r"(\[[^]]+\]|[^:]*):([0-9]{1,5})")
 
 
 def join(host: str, port: int) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentTypeError
+from pathlib import Path
 from typing import Final
 
-from pyproxy.addresses import of_proxy
+from pyproxy.addresses import is_address, of_proxy
 
 MOST: Final = 1_000_000
 """Of whatever there are many: no machine has more."""
@@ -27,6 +29,13 @@ def port_or_any(text: str) -> int:
         return 0 if text == "0" else port(text)
     except ArgumentTypeError as error:
         raise ArgumentTypeError(f"{error}, or 0 for a free one") from None
+
+
+def host(text: str) -> str:
+    """What a host is called."""
+    if not (is_address(something(text)) or re.fullmatch(r"[A-Za-z0-9._-]+", text)):
+        raise ArgumentTypeError(f"{text!r} is no host name or address; a port is --port's")
+    return text
 
 
 def count(text: str) -> int:
@@ -76,3 +85,8 @@ def something(text: str) -> str:
     if not text:
         raise ArgumentTypeError("it must not be empty")
     return text
+
+
+def file(text: str) -> Path:
+    """Where a file is; an empty name would be the folder."""
+    return Path(something(text))

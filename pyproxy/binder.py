@@ -333,7 +333,8 @@ def _parse(kind: Any, text: str) -> object:
         value = int(text) if kind is int else float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    # An int may be larger than any float.
+    return value if kind is int or math.isfinite(value) else None
 
 
 def _within(value: Any, metadata: Mapping[str, Any]) -> bool:

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from pyproxy.binder import Problem, key
+from pyproxy.logs import printable
 from pyproxy.unusable import Unusable
 
 # A worker's number has to fit in seven bits of a cancel key, and in few of the bits of an id.
 MOST_WORKERS: Final = 64
+# Of the times that AWS has not, in seconds: more means something else, and far more no clock takes.
+DAY: Final = 86_400
 EXTENSIONS: Final = {
     "cancel_requests": "sends BackendKeyData and honours CancelRequest",
     "startup_parameters": "accepts startup `options` and unlisted parameters; they pin",
@@ -33,7 +36,8 @@ class ConfigError(Unusable):
 
     def __init__(self, name: str, problems: Iterable[Problem]) -> None:
         self.problems: Final = tuple(sorted(problems))
-        super().__init__("\n".join(f"{name}:{problem}" for problem in self.problems))
+        # A key may be anything, and must not command a terminal.
+        super().__init__("\n".join(printable(f"{name}:{problem}") for problem in self.problems))
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class ProxyConfig:
         0, "Ours: new clients per second that log in by IAM; more get E-PG-13. 0: no limit.", low=0
     )
     drain_timeout: float = key(
-        25.0, "Ours: seconds that transactions have to finish after SIGTERM.", low=0
+        25.0, "Ours: seconds that transactions have to finish after SIGTERM.", low=0, high=DAY
     )
 
 
@@ -189,7 +193,9 @@ class SecretsConfig:
     )
     file: str = key("secrets.yaml", "For `file`: `{<ARN or name>: {username: …, password: …}}`.")
     endpoint_url: str = key("", "For `aws`: another Secrets Manager, such as LocalStack or moto.")
-    refresh_interval: float = key(5.0, "Seconds between two looks for new passwords.", low=0.1)
+    refresh_interval: float = key(
+        5.0, "Seconds between two looks for new passwords.", low=0.1, high=DAY
+    )
 
 
 @dataclass(frozen=True)
@@ -227,7 +233,7 @@ class FailoverConfig:
     """How a dead primary is noticed and replaced."""
 
     probe_interval: float = key(
-        1.0, "Seconds between two probes of a target; a tenth while degraded.", low=0.05
+        1.0, "Seconds between two probes of a target; a tenth while degraded.", low=0.05, high=DAY
     )
     failure_threshold: int = key(3, "Failed probes after which a target is down.", low=1)
     promote: bool = key(
@@ -235,7 +241,9 @@ class FailoverConfig:
         "Promote the standby ourselves, also after a restart, by what `state_dir` remembers; "
         "false: follow whoever does.",
     )
-    probe_timeout: float = key(1.0, "Seconds that a target may take to answer a probe.", low=0.05)
+    probe_timeout: float = key(
+        1.0, "Seconds that a target may take to answer a probe.", low=0.05, high=DAY
+    )
     maximum_lag_on_failover: int = key(
         1 << 20, "Bytes of WAL that a standby may lack and still be promoted.", low=0
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from pyproxy.addresses import split
 from pyproxy.auth.policy import PolicyError, parse
 from pyproxy.binder import Place, Problem
 from pyproxy.config import Config
@@ -130,6 +133,7 @@ def _listeners(config: Config) -> Found:
     for index, endpoint in enumerate(config.endpoints):
         path = f"endpoints[{index}]"
         yield from _listening(f"{path}.host", endpoint.host)
+        yield from _public(f"{path}.public_host", endpoint.public_host)
         for who, host, port in others:
             if port and port == endpoint.port and _overlap(host, endpoint.host):
                 yield f"{path}.port", f"{who} listens on {port} already"
@@ -141,8 +145,21 @@ def _listeners(config: Config) -> Found:
 def _listening(path: str, host: str) -> Found:
     if not host:
         yield path, "it must not be empty: 0.0.0.0 is all addresses"
-    elif not _is_host(host):
+    elif not _is_host_of_certificates(host):
         yield path, "it is neither an address nor a host name"
+
+
+def _public(path: str, name: str) -> Found:
+    """What clients call it, with a port or without."""
+    host, port = split(name, 1)
+    if name and not (_is_host_of_certificates(host) and 0 < port < 65_536):
+        why = "it is no host name or address, perhaps with a port: proxy.example:5432"
+        yield path, why
+
+
+def _is_host_of_certificates(text: str) -> bool:
+    """Is it one that a certificate may name? Other letters than ASCII's are in their xn-- form."""
+    return text.isascii() and _is_host(text)
 
 
 def _overlap(one: str, other: str) -> bool:
@@ -164,7 +181,7 @@ def _pool(config: Config) -> Found:
     if pool.session_pinning_filters:
         yield (
             "target_group.connection_pool_config.session_pinning_filters",
-            "RDS Proxy has filters for MySQL only; leave it empty (Q-24)",
+            "RDS Proxy has filters for MySQL only; leave it empty",
         )
 
 
@@ -237,6 +254,23 @@ def _secrets(config: Config) -> Found:
         yield "secrets.endpoint_url", f"it means nothing to provider {secrets.provider}"
     elif secrets.endpoint_url and not _is_url(secrets.endpoint_url):
         yield "secrets.endpoint_url", _NO_URL.format(4566)
+
+
+def _paths(config: Config) -> Found:
+    """A ~ that leads nowhere."""
+    # Empty, it is in the user's home: a user that a container has made up may have none.
+    state_dir = config.state_dir or ("" if os.environ.get("XDG_STATE_HOME") else "~")
+    found = {"secrets.file": config.secrets.file, "state_dir": state_dir}
+    for index, endpoint in enumerate(config.endpoints):
+        found[f"endpoints[{index}].tls.certificate"] = endpoint.tls.certificate
+        found[f"endpoints[{index}].tls.private_key"] = endpoint.tls.private_key
+    for index, target in enumerate(config.target_group.targets):
+        found[f"target_group.targets[{index}].root_certificate"] = target.root_certificate
+    for path, value in found.items():
+        try:
+            Path(value).expanduser()
+        except RuntimeError:
+            yield path, "whose home ~ stands for here is not known; give an absolute path"
 
 
 def _extensions(config: Config) -> Found:
@@ -317,6 +351,7 @@ CHECKS: Final[tuple[Callable[[Config], Found], ...]] = (
     _access_keys,
     _iam,
     _secrets,
+    _paths,
     _extensions,
     _workers,
 )

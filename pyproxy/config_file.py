@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from pyproxy.arguments import file
 from pyproxy.binder import Place, Problem, bind
 from pyproxy.config import CompatibilityConfig, Config, ConfigError, EndpointConfig, TlsConfig
 from pyproxy.config_checks import check, check_reload
@@ -18,12 +19,12 @@ from pyproxy.config_checks import check, check_reload
 
 def add_argument(parser: argparse.ArgumentParser) -> None:
     """Declare the option of a command that is about one configuration."""
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="YAML file")
+    parser.add_argument("--config", type=file, required=True, metavar="FILE", help="YAML file")
 
 
 def add_switches_argument(parser: argparse.ArgumentParser) -> None:
     """Declare the option of a command that judges statements."""
-    parser.add_argument("--config", type=Path, metavar="FILE", help="for its `compatibility:`")
+    parser.add_argument("--config", type=file, metavar="FILE", help="for its `compatibility:`")
 
 
 def switches(options: argparse.Namespace) -> CompatibilityConfig:

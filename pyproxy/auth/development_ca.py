@@ -52,7 +52,10 @@ def ensure(state_dir: Path, names: Iterable[str], *, now: datetime | None = None
             if not _serves(folder, files, wanted, moment):
                 _make(folder, files, wanted, moment)
     except OSError as error:
-        raise CertificateError(f"{error.filename or folder}: {error.strerror}") from None
+        raise CertificateError(
+            "state_dir can't hold a development certificate: "
+            f"{error.filename or folder}: {error.strerror}"
+        ) from None
     return files
 
 

@@ -12,7 +12,7 @@ import sys
 from datetime import UTC, datetime
 
 from pyproxy import addresses
-from pyproxy.arguments import port, something
+from pyproxy.arguments import host, port, something
 from pyproxy.auth.sigv4 import SigningCredentials
 from pyproxy.auth.token import generate
 from pyproxy.config import AccessKeyConfig, Config
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--user", type=something, required=True, help="the database user, with its case"
     )
     parser.add_argument(
-        "--host", type=something, help="default: the endpoint's public_host, or its host"
+        "--host", type=host, help="default: the endpoint's public_host, or its host"
     )
     parser.add_argument("--port", type=port, help="default: the endpoint's port")
     parser.add_argument("--endpoint", metavar="NAME", help="default: the first one")

@@ -79,6 +79,16 @@ WRONG = [
     ),
     ("http:\n  port: 99999", "p.yaml:2:9: http.port: out of range: it must be from 0 to 65535"),
     ("http: {port: 1.5}", "http.port: this is not a whole number from 0 to 65535"),
+    ('"a\\e[31m\\nb": 1', r"p.yaml:1:1: a\x1b[31m\nb: unknown key"),
+    (f"http: {{port: {'9' * 400}}}", "http.port: out of range: it must be from 0 to 65535"),
+    (f"http: {{port: {'9' * 5000}}}", "http.port: this is not a whole number from 0 to 65535"),
+    *(
+        (f"{path.replace('.', ': {')}: 1e300}}", f"{path}: out of range: it must be from")
+        for path in (
+            *("proxy.drain_timeout", "secrets.refresh_interval"),
+            *("failover.probe_interval", "failover.probe_timeout"),
+        )
+    ),
     ("http: {port: .nan}", "http.port: this is not a whole number"),
     ("proxy: {require_tls: maybe}", "proxy.require_tls: this is not true or false"),
     ("proxy: [1]", "p.yaml:1:8: proxy: a list is not a mapping of keys to values"),
@@ -282,6 +292,15 @@ TOGETHER = [
         SMALLEST + ", extensions: [direct_tls, direct_tls]}",
         "extensions[1]: direct_tls is given twice",
     ),
+    *(
+        (
+            SMALLEST + f", endpoints: [{{public_host: '{name}'}}]}}",
+            "endpoints[0].public_host: it is no host name or address, perhaps with a port: proxy.",
+        )
+        for name in ("http://x", "a b", "bücher.example", "x:0", "x:65536", f"x:{'9' * 5000}")
+    ),
+    (SMALLEST + ", state_dir: ~nosuchuser/x}", "state_dir: whose home ~ stands for here is not"),
+    (SMALLEST + ", endpoints: [{host: bücher}]}", "endpoints[0].host: it is neither an address"),
     (SMALLEST + ", http: {host: 'a b'}}", "http.host: it is neither an address nor a host name"),
     (SMALLEST + ", http: {host: a..b}}", "http.host: it is neither an address nor a host name"),
     *(
