@@ -17,7 +17,8 @@ from importlib import import_module
 from typing import Final, NamedTuple, NoReturn, Protocol, cast
 
 import pyproxy
-from pyproxy.exit_codes import WRONG
+from pyproxy import output
+from pyproxy.exit_codes import NOBODY_READS, WRONG
 from pyproxy.unusable import Unusable, plain_words
 
 
@@ -58,19 +59,27 @@ COMMANDS: Final = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name; returns the exit code."""
     _heed_sigterm()
+    output.prepare()
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = build_parser(words).parse_args(words)
     room: Room = options.room
     try:
-        return room.run(options)
+        code = room.run(options)
+        # A disk may be full, and who reads may have gone: that is known now, not when Python ends.
+        sys.stdout.flush()
     except Unusable as error:
         print(f"{error.speaker}{error}", file=sys.stderr)
         return WRONG
+    except BrokenPipeError:
+        output.give_up()
+        return NOBODY_READS
     except OSError as error:
         print(f"pyproxy: {plain_words(error)}", file=sys.stderr)
+        output.give_up()
         return WRONG
     except KeyboardInterrupt:
         return 130
+    return code
 
 
 def _heed_sigterm() -> None:

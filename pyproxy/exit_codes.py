@@ -7,3 +7,5 @@ DONE: Final = 0
 NO: Final = 1
 # Wrong usage, or a configuration or a file that can't be used.
 WRONG: Final = 2
+# `| head` has seen enough: what a shell tells of a program that SIGPIPE has ended.
+NOBODY_READS: Final = 141

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from pyproxy.logs import printable
 from pyproxy.pinning.classifier import Classifier, Pin, pin_for
 from pyproxy.pinning.digest import disclosed
 from pyproxy.pinning.rules import RULES
@@ -78,7 +79,14 @@ def _decoded(raw: str) -> str:
 
 
 def in_words(explained: Sequence[Explained]) -> str:
-    """For people: what pins in full, what doesn't on one line each, and how many there are."""
+    """For people: what pins in full, what doesn't on one line each, and how many there are.
+
+    A file may be anybody's, and must not command a terminal.
+    """
+    return "\n".join(map(printable, _in_words(explained).split("\n")))
+
+
+def _in_words(explained: Sequence[Explained]) -> str:
     if len(explained) == 1 and not explained[0].origin:
         (only,) = explained
         return _in_full(only, "pins") if only.pin is not None else _stays(only)

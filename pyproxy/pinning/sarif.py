@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -85,7 +86,7 @@ def _result(each: Explained, index: int, seen: dict[str, int]) -> dict[str, obje
     # The same statement twice in a file is two findings.
     what = f"{each.origin}\0{each.rule}\0{each.pin.digest}"
     seen[what] = seen.get(what, 0) + 1
-    text = f"{what}\0{seen[what]}".encode()
+    text = f"{what}\0{seen[what]}".encode("utf-8", "surrogateescape")
     result["partialFingerprints"] = {_FINGERPRINT: hashlib.sha256(text).hexdigest()}
     return result
 
@@ -93,4 +94,4 @@ def _result(each: Explained, index: int, seen: dict[str, int]) -> dict[str, obje
 def _uri(origin: str) -> str:
     """Code scanning knows files by their path within the repository."""
     path = Path(origin)
-    return path.as_uri() if path.is_absolute() else quote(path.as_posix())
+    return path.as_uri() if path.is_absolute() else quote(os.fsencode(path))

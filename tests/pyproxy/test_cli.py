@@ -196,11 +196,19 @@ def test_what_cannot_be_used_is_one_line(
                 *("http://a@h", "http://h/#page"),
             )
         ),
+        ("check --config=", "pyproxy check: argument --config: it must not be empty"),
         ("metrics --namespace=", "pyproxy metrics: argument --namespace: it must not be empty"),
         ("token --config f --user=", "pyproxy token: argument --user: it must not be empty"),
         (
             "token --config f --user u --host=",
             "pyproxy token: argument --host: it must not be empty",
+        ),
+        *(
+            (
+                f"token --config f --user u --host {host}",
+                f"pyproxy token: argument --host: '{host}' is no host name or address; a port is ",
+            )
+            for host in ("proxy.example:5432", "http://proxy.example", "bücher")
         ),
     ],
 )
@@ -213,3 +221,47 @@ def test_wrong_usage_is_one_line(
     out, err = capsys.readouterr()
     assert err.startswith(told)
     assert (out, err.count("\n")) == ("", 1)
+
+
+def shell(script: str, tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of shell in which `pyproxy` is the program."""
+    return subprocess.run(
+        ["bash", "-c", f'pyproxy() {{ "{sys.executable}" -m pyproxy "$@"; }}; {script}'],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
+    )
+
+
+def test_who_has_seen_enough_hears_no_complaint(tmp_path: Path) -> None:
+    done = shell("pyproxy lab list | true; echo ${PIPESTATUS[0]}", tmp_path)
+    assert (done.stdout, done.stderr) == ("141\n", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux")
+def test_a_disk_that_is_full_is_told_in_one_line(tmp_path: Path) -> None:
+    done = shell("pyproxy lab list > /dev/full", tmp_path)
+    assert (done.returncode, done.stderr) == (2, "pyproxy: No space left on device\n")
+
+
+def test_a_closed_output_is_no_reason_to_fail(tmp_path: Path) -> None:
+    done = shell("pyproxy explain 'SET a.b = 1' >&-", tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert shell("pyproxy lab list 2>&-", tmp_path).returncode == 0
+
+
+def test_letters_that_the_locale_lacks_are_escaped(tmp_path: Path) -> None:
+    done = shell("pyproxy explain \"SET a.b = 'é'\"", tmp_path, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "\\xe9" in done.stdout
+    # A name that is no text.
+    done = shell("printf 'SELECT 1' > $'q\\xe9'; pyproxy explain --file $'q\\xe9'", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "q\\udce9:1: does not pin" in done.stdout
+    done = shell(
+        "printf 'SET a.b = 1' > $'q\\xe9'; pyproxy explain --format sarif --file $'q\\xe9'",
+        tmp_path,
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert '"uri": "q%E9"' in done.stdout

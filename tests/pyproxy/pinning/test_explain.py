@@ -68,6 +68,11 @@ def test_no_secret_is_shown(form: str, capsys: pytest.CaptureFixture[str]) -> No
     assert "hunter2" not in capsys.readouterr().out
 
 
+def test_a_statement_does_not_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    explain.run(parsed("SET a.b = 'x\x1b[2J'"))
+    assert r"SET a.b = 'x\x1b[2J'" in capsys.readouterr().out
+
+
 def test_a_contested_row_names_its_switch(capsys: pytest.CaptureFixture[str]) -> None:
     explain.run(parsed("DECLARE c CURSOR FOR SELECT 1"))
     assert "compatibility: {declare_cursor: no_pin}" in capsys.readouterr().out
