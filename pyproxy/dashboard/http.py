@@ -58,7 +58,9 @@ class HttpServer:
                 self._accept, self.host, self.port, limit=self._limits.head_bytes
             )
         except OSError as error:
-            why = os.strerror(error.errno) if error.errno else str(error)
+            # Of a name that nobody knows the number is no errno: asyncio's own words for others.
+            number = error.errno or 0
+            why = os.strerror(number) if number > 0 else error.strerror or str(error)
             place = join(self.host, self.port)
             raise OSError(error.errno, f"cannot listen on {place}: {why}") from None
         self.port = self._server.sockets[0].getsockname()[1]
