@@ -71,7 +71,7 @@ class Rehearsal:
         what, breaking = _BREAK[how]
         try:
             async with asyncio.timeout(4 * PATIENCE):
-                await self._onlookers.come()
+                await self._gather()
                 self._tell(f"rehearsal-{how}", f"{writer} {what}.")
                 await asyncio.to_thread(breaking, self._clusters[writer])
                 await self._until(lambda: self._roles()[0] == standby)
@@ -89,6 +89,18 @@ class Rehearsal:
             self._tell(FINISHED, "The rehearsal was not finished: see the log.")
         finally:
             await self._onlookers.leave()
+
+    async def _gather(self) -> None:
+        """Have the onlookers come, some of whom keep a database connection each."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._onlookers.come()
+        except TimeoutError:
+            pinned = self._app.view.reading().pinned
+            raise TimeoutError(
+                f"its clients got no database connections within {PATIENCE:g} s, "
+                f"of which {pinned} are pinned: see pyproxy pins"
+            ) from None
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE
