@@ -171,7 +171,7 @@ class PinRow(TypedDict):
     """Of that, time in which no request and no transaction was under way."""
 
     waited: int
-    """Clients that had to wait meanwhile, there being no server left; once for each pin."""
+    """How often clients had to wait meanwhile, there being no server left; once for each pin."""
 
     remedy: str
     """How to avoid it."""

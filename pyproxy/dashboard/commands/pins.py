@@ -106,7 +106,8 @@ def holders(rows: list[PinnedSessionRow], width: int) -> Iterator[str]:
 def _cost(row: PinRow) -> str:
     who = f"{row['application_name']}, " if row["application_name"] else ""
     driver = f"{row['driver']}, " if row["driver"] not in ("", row["application_name"]) else ""
-    waited = f"; {row['waited']} clients waited" if row["waited"] else ""
+    times = "once" if row["waited"] == 1 else f"{row['waited']} times"
+    waited = f"; others waited {times}" if row["waited"] else ""
     held, idle = duration(row["held_seconds"]), duration(row["idle_seconds"])
     return f"{who}{driver}held servers for {held}, {idle} of it idle{waited}"
 

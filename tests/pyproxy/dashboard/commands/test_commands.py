@@ -21,12 +21,12 @@ TABLE = """\
 RULE       COUNT  HELD  DIGEST
 PIN-PG-01     12     3  set search_path to $1,$2
                         psql, held servers for 6 min, 5 min of it
-                        idle; 5 clients waited
+                        idle; others waited 5 times
                         -> Put it into the init query, or into the
                            startup parameters of the client.
 PIN-PG-06     12     3  listen jobs
                         psql, held servers for 6 min, 5 min of it
-                        idle; 5 clients waited
+                        idle; others waited 5 times
                         -> Listen on a connection that bypasses the
                            proxy.
 
