@@ -234,3 +234,8 @@ def test_a_database_that_is_away_is_said(postgres: Postgres, open_page: Opener) 
         page = open_page(proxy, live=False)
         expect(page.locator("#status.unready")).to_be_visible()
         expect(page.locator("#trouble")).to_contain_text("Clients cannot be served: no target")
+        # It is there, and waits, though it has no name yet.
+        expect(page.locator("#headline")).to_contain_text("1 client waits")
+        expect(page.locator("#waiting")).to_have_text("In line1 client logging in")
+        expect(page.locator(".tile", has_text="Waiting")).to_contain_text("logging in")
+        assert page.locator("#crowd").get_attribute("data-empty") == "No client has logged in yet."

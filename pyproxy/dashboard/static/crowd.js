@@ -78,7 +78,8 @@ function drawWaiting(box, { sample, waiting }) {
     h("b", {}, "In line"),
     ...waiting.slice(0, IN_LINE).map((client) =>
       h("span", { class: "chip" }, mark("waiting"), h("span", { class: "name" }, named(client.application_name)), h("span", { class: "number" }, duration(client.state_age)))),
-    more > 0 ? h("span", { class: "note" }, `and ${count(more)} more`) : "");
+    // Who waits for the first connection of a pool is not logged in yet, and has no name.
+    more > 0 ? h("span", { class: "note" }, waiting.length ? `and ${count(more)} more` : `${plural(more, "client")} logging in`) : "");
 }
 
 // The order of appearance: an application keeps its place while its numbers change.
@@ -94,6 +95,6 @@ export function drawCrowd({ board }) {
   drawWaiting(byId("waiting"), board);
   const crowd = byId("crowd");
   crowd.classList.toggle("empty", total === 0);
-  if (total === 0) crowd.dataset.empty = "No client is connected.";
+  if (total === 0) crowd.dataset.empty = board.sample.clients ? "No client has logged in yet." : "No client is connected.";
   reconcile(crowd, places.map((key) => ({ key, row: rows.get(key), each, pitch })), ({ key }) => key, makeApplication);
 }

@@ -22,7 +22,7 @@ function headline({ board }) {
 
 const TILES = [
   ["Clients", ({ sample }) => count(sample.clients), ({ sample }) => `${count(sample.clients - sample.waiting - sample.borrowed - sample.in_transaction - sample.pinned)} idle`],
-  ["Waiting", ({ sample }) => count(sample.waiting), ({ board }) => (board.waiting[0] ? `longest ${duration(board.waiting[0].state_age)}` : "nobody in line"), ({ sample }) => sample.waiting > 0],
+  ["Waiting", ({ sample }) => count(sample.waiting), ({ board }) => (board.waiting[0] ? `longest ${duration(board.waiting[0].state_age)}` : board.sample.waiting ? "logging in" : "nobody in line"), ({ sample }) => sample.waiting > 0],
   ["Connections", ({ sample }) => count(opened(sample)), ({ sample }) => (sample.max_connections ? `of ${count(sample.max_connections)} allowed` : "budget not known yet")],
   ["Multiplexing", ({ sample }) => ratio(sample.clients, opened(sample)), () => "clients per connection"],
   ["Borrow latency", ({ sample }) => latency(sample.borrow_p99), () => "99 % are faster"],
