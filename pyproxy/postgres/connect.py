@@ -33,6 +33,8 @@ class Refused(Exception):
 
     def __init__(self, response: backend.ErrorResponse) -> None:
         super().__init__(response.message)
+        # What was asked, where the words alone do not tell; for the log.
+        self.about = ""
         self.sqlstate = response.sqlstate
         self.message = response.message
 
@@ -114,7 +116,7 @@ async def connect(
         reported, cancel_key = await welcome(stream)
         limits = target.limits = _limits(await ask(stream, LIMITS_QUERY, reported))
         if init_query:
-            await ask(stream, init_query, reported)
+            await _begin(stream, init_query, reported)
         known = _only_row(await ask(stream, look, reported)) if look else None
     except asyncio.CancelledError:
         stream.transport.abort()
@@ -123,6 +125,15 @@ async def connect(
         stream.transport.close()
         raise
     return Connected(stream, tls, reported, cancel_key, limits, known)
+
+
+async def _begin(stream: LoginStream, init_query: str, reported: dict[str, str]) -> None:
+    """Run the init query; one that fails is a connection that could not be set up (IQ-04)."""
+    try:
+        await ask(stream, init_query, reported)
+    except Refused as refused:
+        refused.about = "the init query fails: "
+        raise
 
 
 async def ask(

@@ -228,12 +228,13 @@ class Servers:
         """Open one server for `pool` and tell the pools how it went."""
         target = self.target
         error: errors.ProxyError | None = None
+        about = ""
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 connected = await self._connect(pool, target.counters)
             self._require_role(connected)
         except Refused as refused:
-            why = refused.message
+            why, about = refused.message, refused.about
             # In a rotation the database is ahead of the secret for a moment (AU-12). As long as
             # older connections of the user live, its clients get those instead of an error.
             rotating = refused.sqlstate == INVALID_PASSWORD and pool.size > 0
@@ -260,7 +261,7 @@ class Servers:
             self._opened(pool, connected)
             return
         target.counters.setup_failed += 1
-        self._log.note("WARN", f"no connection to target {target.id}: {why}")
+        self._log.note("WARN", f"no connection to target {target.id}: {about}{why}")
         if target.trouble:
             self._on_trouble(target)
             if target.health is None and self._recovering is None:
