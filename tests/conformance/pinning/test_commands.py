@@ -20,7 +20,7 @@ CASES = [(rule, command, text) for rule, of in COMMANDS.items() for command, tex
 
 @pytest.mark.integration
 def test_every_command_of_postgresql_is_known(postgres: Postgres) -> None:
-    r"""What psql's `\h` lists is made from PostgreSQL's manual: a new release adds to it."""
+    r"""Lesson 37. What psql's `\h` lists is made from PostgreSQL's manual: a new release adds to it."""
     psql = postgres.cluster.programs.folder / "psql"
     told = subprocess.run(
         [psql, "-X", postgres.dsn(), "-c", r"\pset pager off", "-c", r"\h"],
