@@ -44,7 +44,8 @@ def _lines(assessment: Assessment, advice: Advice, outcomes: Sequence[Outcome]) 
 def _seen(assessment: Assessment) -> str:
     parts = [f"{assessment.statements:,} statements"] if assessment.statements else []
     if assessment.session_count:
-        parts.append(f"{assessment.session_count:,} sessions")
+        number = assessment.session_count
+        parts.append(f"{number:,} session{'' if number == 1 else 's'}")
     if assessment.pinned_sessions:
         parts.append(f"{assessment.pinned_sessions:,} of them pinned")
     return ", ".join(parts) or "nothing"

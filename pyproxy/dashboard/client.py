@@ -29,10 +29,11 @@ READ_SIZE: Final = 256 * 1024
 class ApiError(Exception):
     """The proxy could not be asked, or refused; str() is one line for people."""
 
-    def __init__(self, message: str, status: int = 0) -> None:
+    def __init__(self, message: str, status: int = 0, *, in_json: bool = False) -> None:
         super().__init__(message)
-        # Of the answer, if there was one.
+        # Of the answer, if there was one; and whether it was in JSON, as a proxy's is.
         self.status: Final = status
+        self.in_json: Final = in_json
 
 
 class Answer(NamedTuple):
@@ -85,7 +86,8 @@ def _object(url: str, path: str, answer: Answer, good: int) -> dict[str, object]
     if answer.status != good:
         why = value.get("error")
         text = " ".join(why.split())[:300] if isinstance(why, str) else "is this pyproxy?"
-        raise ApiError(f"{place} answered {answer.status}: {text}", answer.status)
+        message = f"{place} answered {answer.status}: {text}"
+        raise ApiError(message, answer.status, in_json=True)
     return value
 
 

@@ -20,8 +20,9 @@ from pyproxy.logs import printable
 # How long a rehearsal may take, and how often it is looked what has happened, in seconds.
 PATIENCE: Final = 150.0
 INTERVAL: Final = 0.2
-# What others answer, and a demonstration that cannot fail over now.
-_NO_DEMO: Final = (404, 405, 409)
+# What others answer, and what a demonstration does that cannot fail over now.
+_NO_DEMO: Final = (404, 405)
+_NOT_NOW: Final = 409
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,8 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         started = post(arguments.url, f"{PATH}?how={arguments.how}")
     except ApiError as problem:
-        sys.stderr.write(f"pyproxy failover: {problem}\n")
-        return NO if problem.status in _NO_DEMO else WRONG
+        why = str(problem)
+        if problem.status in _NO_DEMO and problem.in_json:
+            why = f"{arguments.url} is no demo, whose databases alone may be broken: pyproxy demo"
+        sys.stderr.write(f"pyproxy failover: {why}\n")
+        return NO if problem.status in (*_NO_DEMO, _NOT_NOW) else WRONG
     try:
         with understanding(arguments.url):
             after = int(cast(int, started["after"]))

@@ -112,5 +112,5 @@ def test_any_other_proxy_says_no(proxy: object) -> None:
     """Only a demonstration owns its databases."""
     done = failover(f"http://127.0.0.1:{proxy.http_port}")  # type: ignore[attr-defined]
     assert done.returncode == 1
-    assert "answered 404" in done.stderr
+    assert "is no demo, whose databases alone may be broken: pyproxy demo" in done.stderr
     assert failover("http://127.0.0.1:1").returncode == 2
