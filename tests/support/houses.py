@@ -113,7 +113,7 @@ class Guest:
             return
         self.left = True
         self.pool.clients -= 1
-        self.book.guests.discard(self)
+        self.book.guests.pop(self, None)
         if self.waits:
             self.waits = False
             self.house.pools.leave(self.pool, self)
@@ -141,7 +141,7 @@ class House:
         self.book = book
         self.number = number
         self.alive = True
-        self.servers: set[Server] = set()
+        self.servers: dict[Server, None] = {}
         # Connections that the database is letting in.
         self.opening = 0
         self.epoch = 0
@@ -186,7 +186,7 @@ class House:
             book.after(pool.retry_at - book.now + 0.01, self.mine(self.pools.serve))
             return
         server = Server(self, pool, book.now)
-        self.servers.add(server)
+        self.servers[server] = None
         if book.by_chance(0.01):
             server.ended = True
             self.pools.opened_in_vain(pool, "it is going")
@@ -220,7 +220,7 @@ class House:
         if server.gone:
             return
         server.gone = True
-        self.servers.discard(server)
+        self.servers.pop(server, None)
         self.pools.closed(server.pool, server)
         guest, server.guest = server.guest, None
         if guest is not None:

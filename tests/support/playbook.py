@@ -50,7 +50,8 @@ class Playbook:
     served: int = 0
     # Whose logins the database refuses for the time being.
     sick: str = ""
-    guests: set[Guest] = field(default_factory=set)
+    # In the order in which they came, so that a seed is always the same play.
+    guests: dict[Guest, None] = field(default_factory=dict)
     houses: dict[int, House] = field(default_factory=dict)
     # What the database may have at this moment: more, as long as a smaller budget is being reached.
     allowed: int = 0
@@ -156,7 +157,7 @@ class Playbook:
         user = f"user {min(int(self.dice.expovariate(1.0)), self.users - 1)}"
         guest = Guest(self, house, user)
         guest.pool.clients += 1
-        self.guests.add(guest)
+        self.guests[guest] = None
         guest.ask()
 
     def _something_happens(self) -> None:
@@ -240,7 +241,7 @@ class Playbook:
         for guest in list(self.guests):
             if guest.house is house:
                 guest.left = True
-                self.guests.discard(guest)
+                self.guests.pop(guest, None)
         for _ in range(house.opening + len(house.servers)):
             self.orphans += 1
             self.after(self.dice.uniform(0, 0.8 * GRACE), self._noticed)
@@ -278,7 +279,7 @@ class Playbook:
         for house, number in itertools.product(list(self.houses.values()), range(self.users)):
             guest = Guest(self, house, f"user {number}")
             guest.pool.clients += 1
-            self.guests.add(guest)
+            self.guests[guest] = None
             guest.ask()
             self.play(2 * TICK + 0.4)
             assert not guest.waits, f"not served: {self.picture()}"
