@@ -7,8 +7,8 @@ requests ahead of answers: a database has work to do while the answers are writt
 
     read, read, read ─▶ lend ─▶ ask, ask, ask, answer, answer, answer ─▶ wait for more
 
-It saves the interpreted build a tenth of its processor time per transaction. That requests come
-first, and no more than a few wait, brings a few percent more transactions where all are busy.
+Where all are busy it brings 6 % more transactions than to write at once, for less processor time
+(decision record 0010).
 
 Nothing is written past what waits here: whoever closes a connection calls `flush` before.
 
