@@ -118,7 +118,7 @@ class Turn:
                 tasks.pop(0)()
         finally:
             # One that fails takes nothing from the others.
-            self._due = bool(tasks)
+            self._due = False
             if tasks:
-                self._soon(self._ending)
+                self._begin()
             self.flush()
